@@ -1,0 +1,194 @@
+"""Backend and Session: all that the author of a backend must read.
+
+A backend owns the maths of one framework and nothing else: the harness owns the data, the order
+of samples, the initial weights, the clock and the verdict. A backend is a class without
+constructor arguments, named by an entry point of the group `harness.backends`. It is loaded in a
+worker process of its own, and imports its framework in `prepare`, not before.
+
+At the border every array is NumPy, in canonical layout: images NHWC, convolution kernels
+`[kh, kw, in, out]`, dense kernels `[in, out]`, flattening in NHWC order. `T` below is the
+floating type of the session's precision.
+
+The calls come in this order: `prepare`, `versions`, `devices`, `source`, `open`; then, on the
+session, `load` and `reset` before anything else, `close` last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.spec import Spec
+
+Device = Literal["cpu", "gpu"]
+Precision = Literal["float32", "float64"]
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a session is to run: one device, one precision, so many threads."""
+
+    device: Device = "cpu"
+    precision: Precision = "float32"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """A device that the framework sees; `name` is what its maker calls it."""
+
+    kind: Device
+    name: str
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What one forward and backward pass in training mode gives.
+
+    `loss` is the mean over the batch; `logits` is `[n, outputs]`; `parameters` has one array for
+    each parameter's path, in canonical layout; `images` is the gradient of the input, NHWC.
+    """
+
+    loss: float
+    logits: Floats
+    parameters: dict[str, Floats]
+    images: Floats
+
+
+@runtime_checkable
+class Session(Protocol):
+    """One model on one device, built from the source that the backend wrote."""
+
+    def load(self, images: Floats, targets: Array) -> None:
+        """Put the training set where it will be read from; this is not timed.
+
+        Args:
+            images: float32 `[n, h, w, c]`.
+            targets: int32 `[n]` for cross-entropy, float32 `[n, outputs]` for squared error.
+
+        """
+
+    def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
+        """Set the parameters, and make optimizer, step count and random state as new.
+
+        Nothing may be compiled anew because of it.
+        """
+
+    def train(
+        self,
+        order: Integers,
+        learning_rates: Floats,
+        masks: Sequence[Mapping[str, Floats]] | None = None,
+    ) -> Floats:
+        """Train one step for each row of `order`; return when the device has finished.
+
+        Args:
+            order: int64 `[steps, batch]`, row numbers of the loaded training set.
+            learning_rates: `[steps]`.
+            masks: for each step, what multiplies each dropout layer's input, by layer name, of
+                the shape of that input: 0 or 1 / (1 - rate). None: drawn by the framework.
+
+        Returns:
+            `[steps]`, the loss of each step, before its update.
+
+        """
+
+    def predict(self, images: Floats) -> Floats:
+        """Return the logits `[n, outputs]` of `images` `[n, h, w, c]`, in evaluation mode."""
+
+    def activations(self, images: Floats) -> dict[str, Floats]:
+        """Return every layer's output by layer name, in evaluation mode, images as NHWC."""
+
+    def gradients(
+        self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
+    ) -> Gradients:
+        """Differentiate the loss of one batch in training mode, without an update.
+
+        `masks` is as one step's in `train`; None leaves dropout out.
+        """
+
+    def state(self) -> dict[str, Floats]:
+        """Return the parameters by path, in canonical layout."""
+
+    def peak_device_bytes(self) -> int | None:
+        """Most memory held on the device so far; None where it is the host's, or unknown."""
+
+    def close(self) -> None:
+        """Free what the session holds."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One framework.
+
+    Attributes:
+        name: what the user types.
+        modules: what must be importable for it to run, by variant; "" is the default variant.
+        variants: other ways to run it, `name@variant` on the command line.
+        in_all: whether `--backend all` includes it.
+
+    """
+
+    name: str
+    modules: Mapping[str, Sequence[str]]
+    variants: Sequence[str]
+    in_all: bool
+
+    def prepare(self, variant: str, setting: Setting) -> None:
+        """Import the framework and set device, threads and determinism: the import phase."""
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the framework and what it stands on; the first is its own."""
+
+    def devices(self) -> list[DeviceInfo]:
+        """Return the devices that the framework can use here; called after `prepare`."""
+
+    def source(self, spec: Spec, variant: str) -> str:
+        """Write the framework's own source of model, loss, optimizer and training step."""
+
+    def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> Session:
+        """Import the source at `path` and build its model: the build phase."""
+
+
+@dataclass
+class SourceWriter:
+    """Lines of generated source with their indentation."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def __call__(self, text: str = "", indent: int = 0) -> None:
+        """Add the lines of `text`, each moved right by `indent` levels of four spaces."""
+        for line in text.split("\n"):
+            self.lines.append("    " * indent + line if line else "")
+
+    def text(self) -> str:
+        """Return the source so far, ending in one newline."""
+        return "\n".join(self.lines).rstrip("\n") + "\n"
+
+
+def import_source(path: Path) -> Any:
+    """Import the generated file at `path` as a module of its own name.
+
+    Raises:
+        ImportError: the file cannot be imported.
+
+    """
+    import importlib.util
+    import sys
+
+    name = f"harness_model_{path.stem.replace('-', '_').replace('@', '_').replace('.', '_')}"
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    if module_spec is None or module_spec.loader is None:
+        raise ImportError(f"cannot import {path}")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module  # so that tracebacks and dataclasses find their module
+    module_spec.loader.exec_module(module)
+    return module

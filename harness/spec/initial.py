@@ -1,0 +1,62 @@
+"""Initial weights: drawn once by the harness with NumPy, given to every backend."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.spec.model import Spec
+from harness.spec.network import Parameter, infer
+
+Floats = NDArray[np.floating]
+WEIGHTS_STREAM = 0x1A17  # keeps this random stream apart from that of the sample order
+
+
+def initial_parameters(spec: Spec, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Draw the weights of `spec` for `seed`: `{path: float32 array}` in canonical layout.
+
+    Every parameter has a stream of its own, so that its values do not depend on its neighbours.
+    """
+    return {
+        parameter.path: _draw(parameter, spec.initializer, seed, index)
+        for index, parameter in enumerate(infer(spec).parameters)
+    }
+
+
+def _draw(parameter: Parameter, initializer: str, seed: int, index: int) -> NDArray[np.float32]:
+    """Variance scaling: Glorot and Bengio (2010), He et al. (2015), LeCun et al. (1998).
+
+    The variance is `gain / fan`; a uniform draw has the bound `sqrt(3 * variance)`.
+    """
+    if parameter.role == "bias":
+        return np.zeros(parameter.shape, np.float32)
+    generator = np.random.Generator(
+        np.random.Philox(np.random.SeedSequence([WEIGHTS_STREAM, seed, index]))
+    )
+    scheme, distribution = initializer.split("_")
+    gain, fan = {
+        "glorot": (1.0, (parameter.fan_in + parameter.fan_out) / 2),
+        "he": (2.0, parameter.fan_in),
+        "lecun": (1.0, parameter.fan_in),
+    }[scheme]
+    variance = gain / fan
+    if distribution == "normal":
+        drawn = generator.standard_normal(parameter.shape) * math.sqrt(variance)
+    else:
+        bound = math.sqrt(3 * variance)
+        drawn = generator.uniform(-bound, bound, parameter.shape)
+    return drawn.astype(np.float32)
+
+
+def parameters_hash(parameters: Mapping[str, Floats]) -> str:
+    """Sixteen hex digits over paths, shapes, types and values."""
+    digest = hashlib.sha256()
+    for path in sorted(parameters):
+        array = np.ascontiguousarray(parameters[path])
+        digest.update(f"{path} {array.shape} {array.dtype}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
