@@ -63,9 +63,7 @@ Optimizer = Annotated[Sgd | Adam, Field(discriminator="type")]
 class Training(Model):
     """How a model is trained. `last_batch` says what becomes of a last, partial batch."""
 
-    loss: MAX_LAYERS = 1000
-
-LossName = "cross_entropy"
+    loss: LossName = "cross_entropy"
     optimizer: Optimizer = Adam()
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
