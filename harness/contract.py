@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,15 +131,14 @@ class Backend(Protocol):
 
     Attributes:
         name: what the user types.
-        modules: what must be importable for it to run, by variant; "" is the default variant.
-        variants: other ways to run it, `name@variant` on the command line.
+        variants: the modules that each variant imports, by the variant's name; "" is the default
+            one, the others are `name@variant` on the command line.
         in_all: whether `--backend all` includes it.
 
     """
 
     name: str
-    modules: Mapping[str, Sequence[str]]
-    variants: Sequence[str]
+    variants: ClassVar[Mapping[str, Sequence[str]]]
     in_all: bool
 
     def prepare(self, variant: str, setting: Setting) -> None:
