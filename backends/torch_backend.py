@@ -145,10 +145,8 @@ def _forward(node: Node) -> list[str]:
 def _write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
     height, width, channels = spec.input
     write("class Model(nn.Module):")
-    write(
-        f'"""From images [n, {channels}, {height}, {width}] to logits [n, {_outputs(network)}]."""\n',
-        1,
-    )
+    outputs = network.output_shape[0]
+    write(f'"""From images [n, {channels}, {height}, {width}] to logits [n, {outputs}]."""\n', 1)
     write("def __init__(self):", 1)
     write("super().__init__()", 2)
     for node in network.nodes:
