@@ -82,7 +82,7 @@ class Conv2D(Layer):
         return y + self.parameters["bias"] if "bias" in self.parameters else y
 
     def backward(self, dy: Floats) -> Floats:
-        """Differentiate by the kernel, the input being known; then by the input, the kernel known."""
+        """Differentiate by the kernel with the input known, then by the input."""
         kernel = self.parameters["kernel"]
         rows = dy.reshape(-1, kernel.shape[3])
         self.gradients["kernel"] = (self.patches.T @ rows).reshape(kernel.shape)

@@ -17,7 +17,8 @@ Padding = Literal["same", "valid"]
 
 # Attributes of torch.nn.Module, keras.Model, nnx.Module and tf.Module that a layer's name
 # would overwrite in the generated classes, and words that the generated sources use.
-_RESERVED_WORDS = """
+RESERVED = frozenset(
+    """
 add_module append apply axis backward bfloat16 bind buffers build build_from_config built call
 children compile compiled compute_loss compute_mask compute_metrics cpu cuda double dtype
 dump_patches dynamic eval evaluate export extra_repr fit float forward functional get_buffer
@@ -28,8 +29,8 @@ parameters path perturb predict quantize register requires_grad reset_states rng
 set_extra_state share_memory sow state state_dict step step_count stop submodules summary
 supports_masking targets tf to torch train train_step trainable trainable_variables training
 type unflatten variables weights with_name_scope x xpu zero_grad
-"""
-RESERVED = frozenset(_RESERVED_WORDS.split())
+""".split()
+)
 
 
 def _pair(value: object) -> object:

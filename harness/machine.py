@@ -1,0 +1,115 @@
+"""The machine that a result belongs to: CPU, memory, GPU, versions, and a key made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import harness
+
+
+def cpu_model() -> str:
+    """Return the CPU's name as the kernel gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def gpus() -> tuple[dict[str, Any], ...]:
+    """Return NVIDIA GPUs: name, memory in bytes, driver; empty where there is none."""
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return ()
+    fields = "name,memory.total,driver_version"
+    try:
+        done = subprocess.run(
+            [program, f"--query-gpu={fields}", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    found = []
+    for line in done.stdout.splitlines():
+        name, memory, driver = (part.strip() for part in line.split(","))
+        size = int(memory) * 2**20 if memory.isdigit() else None
+        found.append({"name": name, "memory_bytes": size, "driver": driver})
+    return tuple(found)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what is worth knowing beside a result; no host name, no clock reading."""
+    import psutil
+
+    memory = psutil.virtual_memory().total
+    facts: dict[str, Any] = {
+        "cpu": cpu_model(),
+        "cpus": os.cpu_count() or 1,
+        "cpus_available": available_cpus(),
+        "architecture": platform.machine(),
+        "memory_bytes": memory,
+        "gpus": [dict(gpu) for gpu in gpus()],
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "harness": harness.__version__,
+    }
+    return {"machine_key": machine_key(facts), **facts}
+
+
+def machine_key(facts: dict[str, Any]) -> str:
+    """Twelve hex digits over CPU model and count, memory class, architecture and GPUs.
+
+    The memory class is the power of two next to the size, as two machines of one kind differ by
+    a few megabytes.
+    """
+    memory_class = max(int(facts["memory_bytes"]) - 1, 1).bit_length()
+    parts = [
+        facts["cpu"],
+        facts["cpus_available"],
+        memory_class,
+        facts["architecture"],
+        *[gpu["name"] for gpu in facts["gpus"]],
+    ]
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:12]
+
+
+@cache
+def commit() -> tuple[str, bool | None]:
+    """Return the git commit and whether there are uncommitted changes; "" and None outside git."""
+    folder = Path(harness.__file__).parent
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return head, bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "", None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    return done.stdout.strip()

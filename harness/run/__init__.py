@@ -1,0 +1,1 @@
+"""From a plan to rows: worker processes, interleaved rounds, results on disk."""

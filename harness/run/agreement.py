@@ -1,0 +1,96 @@
+"""Before anything is timed: do the backends compute the same network?
+
+Every worker and the NumPy reference get the same weights, one batch of real images and the same
+dropout masks, and return logits, loss and the gradient of every parameter and of the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contract import Precision
+from harness.spec import Dropout, Spec, infer
+
+Array = NDArray[Any]
+
+# The largest difference allowed in an array, relative to its largest value. This is the one
+# place that states it.
+TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "float64": 1e-9}
+CHECK_IMAGES = 16
+CHECK_STREAM = 0xC4EC
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The worst difference of one backend from the reference: where, and how large."""
+
+    where: str
+    difference: float
+    tolerance: float
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the difference is within tolerance; NaN is not."""
+        return self.difference <= self.tolerance
+
+    def __str__(self) -> str:
+        """Say where and by how much."""
+        relation = "within" if self.equivalent else "above"
+        return (
+            f"{self.where} differs by {self.difference:.1e} of its largest value, "
+            f"{relation} {self.tolerance:.0e}"
+        )
+
+
+def check_batch(spec: Spec, images: Array, targets: Array) -> dict[str, Array]:
+    """Return what is asked of everyone: images, targets and one mask for each dropout layer.
+
+    A little noise is added to the real images: plain areas would make equal values meet in a
+    max-pool's window, where rounding alone decides which of them takes the gradient.
+    """
+    generator = np.random.default_rng([CHECK_STREAM, 0])
+    chosen = np.array(images[:CHECK_IMAGES], np.float32)
+    noisy = chosen + generator.uniform(0, 0.1, chosen.shape).astype(np.float32)
+    batch: dict[str, Array] = {"images": noisy, "targets": np.array(targets[:CHECK_IMAGES])}
+    for node in infer(spec).dropouts:
+        assert isinstance(node.layer, Dropout)
+        kept = generator.random((len(chosen), *node.input_shape)) >= node.layer.rate
+        batch[f"mask.{node.name}"] = (kept / (1 - node.layer.rate)).astype(np.float32)
+    return batch
+
+
+def check_parameters(parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the initial weights with a little noise, as a bias of zero would hide mistakes."""
+    generator = np.random.default_rng([CHECK_STREAM, 1])
+    return {
+        path: (value + generator.normal(0, 0.02, value.shape)).astype(np.float32)
+        for path, value in parameters.items()
+    }
+
+
+def compare(
+    found: Mapping[str, Array], reference: Mapping[str, Array], precision: Precision
+) -> Agreement:
+    """Return the worst difference between a backend's arrays and the reference's."""
+    worst, where = -1.0, ""
+    for name, right in reference.items():
+        difference = relative_difference(found.get(name), right)
+        if not difference <= worst:  # also true of NaN, which must not pass unseen
+            worst, where = difference, name
+        if np.isnan(difference):
+            break
+    return Agreement(where, worst, TOLERANCE[precision])
+
+
+def relative_difference(left: Array | None, right: Array) -> float:
+    """Return `max |left - right| / max |right|`; infinite where the shapes differ."""
+    if left is None or left.shape != right.shape:
+        return float("inf")
+    scale = float(np.abs(right).max(initial=0.0))
+    difference = float(np.abs(left.astype(np.float64) - right).max(initial=0.0))
+    return difference / scale if scale > 0 else difference

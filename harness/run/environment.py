@@ -1,0 +1,40 @@
+"""The environment variables of a worker, set before it starts: what users have, or tuned."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+Environment = Literal["stock", "tuned"]
+
+# Workers wait for their turn while another computes: their threads must sleep, not spin.
+SILENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "KMP_BLOCKTIME": "0",
+    "GOMP_SPINCOUNT": "0",
+}
+# Frameworks that take all GPU memory at once would leave none to the other workers.
+SHARING = {
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
+# glibc returns large blocks to the kernel as soon as they are freed, so that every step pays for
+# its page faults anew; with these it keeps them.
+TUNED = {
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(4 * 2**30),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+}
+
+
+def worker_environment(name: Environment, threads: int) -> dict[str, str]:
+    """Return the whole environment of a worker; what the user has set wins, but for threads."""
+    chosen = {**SILENT, **SHARING, **QUIET, **(TUNED if name == "tuned" else {})}
+    return {
+        **chosen,
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+    }

@@ -1,0 +1,89 @@
+"""A results folder: tidy CSV files, each row on disk as soon as it is known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from harness.errors import UsageError
+
+SCHEMA_VERSION = 1
+
+SUMMARY_COLUMNS = (
+    "schema_version run_id started_at status error note backend variant framework_version versions "
+    "model model_hash dataset dataset_hash device device_name precision environment threads seed "
+    "epochs batch_size parameters flops_per_image order_hash init_hash equivalent "
+    "equivalence_difference equivalence_where import_seconds build_seconds compile_seconds "
+    "warmup_seconds train_seconds eval_seconds train_images_per_second "
+    "train_images_per_second_low train_images_per_second_high step_ms_p50 step_ms_p95 step_ms_p99 "
+    "steady_from_block steady_blocks predict_images_per_second predict_ms_p50 predict_ms_p99 "
+    "peak_host_bytes peak_device_bytes train_loss test_loss test_accuracy machine_key commit dirty"
+).split()
+SAMPLE_COLUMNS = (
+    "run_id backend variant device seed round position phase epoch block steps images seconds "
+    "loss accuracy started_at"
+).split()
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class ResultsFolder:
+    """`summary.csv`, `samples.csv`, `machine.json`, `models/` and `logs/` of one run."""
+
+    def __init__(self, out: Path | None) -> None:
+        self.run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(3)}"
+        self.path = out or Path("results") / self.run_id
+        self.models, self.logs = self.path / "models", self.path / "logs"
+        if (self.path / "summary.csv").exists():
+            raise UsageError(f"--out {self.path} holds a run already; name another folder")
+        try:
+            for folder in (self.models, self.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._samples = (self.path / "samples.csv").open("a", newline="", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"cannot write results to {self.path}: {error.strerror}. "
+                "Try: --out with a folder that you may write to"
+            ) from None
+        self._writer = csv.DictWriter(self._samples, SAMPLE_COLUMNS)
+        self._writer.writeheader()
+        self._sync()
+
+    def add_sample(self, row: Mapping[str, Any]) -> None:
+        """Append one measured block, and see it onto the disk."""
+        self._writer.writerow({"run_id": self.run_id, **row})
+        self._sync()
+
+    def write_summary(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace `summary.csv` at one stroke."""
+        temporary = self.path / "summary.csv.new"
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, SUMMARY_COLUMNS)
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **row})
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / "summary.csv")
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write `name` as JSON."""
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (self.path / name).write_text(text, encoding="utf-8")
+
+    def close(self) -> None:
+        """Close `samples.csv`."""
+        self._samples.close()
+
+    def _sync(self) -> None:
+        self._samples.flush()
+        os.fsync(self._samples.fileno())

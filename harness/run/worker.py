@@ -1,0 +1,204 @@
+"""A worker: one backend in a process of its own, doing what the harness asks over a pipe.
+
+Frameworks print what they like on stdout and stderr, which are the worker's log. The clock read
+here is the harness's: a backend is timed from outside its session.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+from time import perf_counter
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contract import Backend, Session, Setting
+from harness.registry import load_backend
+from harness.run.messages import read_message, write_message
+from harness.spec import Spec
+
+Fields = dict[str, Any]
+Arrays = dict[str, NDArray[Any]]
+PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """Holds the backend and its session; every public method is a command."""
+
+    backend: Backend
+    session: Session
+
+    def prepare(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Import the framework."""
+        self.variant = fields["variant"]
+        self.setting = Setting(**fields["setting"])
+        started = perf_counter()
+        self.backend = load_backend(fields["target"])
+        self.backend.prepare(self.variant, self.setting)
+        seconds = perf_counter() - started
+        devices = [{"kind": d.kind, "name": d.name} for d in self.backend.devices()]
+        return {"seconds": seconds, "versions": self.backend.versions(), "devices": devices}, {}
+
+    def open(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Write the source, import it and build the model; load the data."""
+        self.spec = Spec.model_validate_json(fields["spec"])
+        path = Path(fields["source"])
+        path.write_text(self.backend.source(self.spec, self.variant), encoding="utf-8")
+        started = perf_counter()
+        self.session = self.backend.open(path, self.spec, self.variant, self.setting)
+        seconds = perf_counter() - started
+        self.data = Path(fields["data"])
+        self.session.load(self._array("train_images"), self._array("train_targets"))
+        return {"seconds": seconds}, {}
+
+    def reset(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Begin anew from the given parameters."""
+        self.session.reset(arrays, fields["seed"])
+        return {}, {}
+
+    def gradients(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Differentiate one batch; arrays named `mask.NAME` go to the dropout layers."""
+        masks = {k.removeprefix("mask."): v for k, v in arrays.items() if k.startswith("mask.")}
+        found = self.session.gradients(arrays["images"], arrays["targets"], masks)
+        gradients = {f"gradient.{path}": value for path, value in found.parameters.items()}
+        return {"loss": found.loss}, {
+            "predictions": self.session.predict(arrays["images"]),
+            "logits": found.logits,
+            "gradient.images": found.images,
+            **gradients,
+        }
+
+    def train(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Train one block, timed."""
+        order, rates = arrays["order"], arrays["rates"]
+        started = perf_counter()
+        losses = self.session.train(order, rates)
+        seconds = perf_counter() - started
+        return {"seconds": seconds}, {"losses": np.asarray(losses, np.float64)}
+
+    def evaluate(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Predict a whole split, timed batch by batch; count loss and accuracy outside the clock.
+
+        A last, partial batch is filled up with copies of its first image, so that compiled
+        backends need no second shape; what the copies give is dropped.
+        """
+        images, targets = self._array(f"{fields['split']}_images"), None
+        targets = self._array(f"{fields['split']}_targets")
+        size, seconds, outputs = int(fields["batch_size"]), 0.0, []
+        for start in range(0, len(images), size):
+            batch = np.array(images[start : start + size])
+            count = len(batch)
+            if count < size:
+                batch = np.concatenate([batch, np.repeat(batch[:1], size - count, axis=0)])
+            started = perf_counter()
+            logits = self.session.predict(batch)
+            seconds += perf_counter() - started
+            outputs.append(logits[:count])
+        loss, accuracy = score(self.spec, np.concatenate(outputs), targets)
+        return {
+            "seconds": seconds,
+            "loss": loss,
+            "accuracy": accuracy,
+            "images": len(images),
+        }, {}
+
+    def predict(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Time `calls` predictions of one batch, from host array to host array."""
+        images = np.array(self._array("test_images")[: fields["batch_size"]])
+        while len(images) < fields["batch_size"]:
+            images = np.concatenate([images, images])[: fields["batch_size"]]
+        seconds = np.empty(fields["calls"])
+        for call in range(fields["calls"]):
+            started = perf_counter()
+            self.session.predict(images)
+            seconds[call] = perf_counter() - started
+        return {}, {"seconds": seconds}
+
+    def memory(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Return the most memory held so far, on the host (resident) and on the device."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"host": peak, "device": self.session.peak_device_bytes()}, {}
+
+    def close(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Free the session."""
+        if hasattr(self, "session"):
+            self.session.close()
+        return {}, {}
+
+    def _array(self, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = np.load(self.data / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return array
+
+
+def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[float, float | None]:
+    """Return the mean loss, and the share of images whose largest output is the right class.
+
+    `targets` are class numbers `[n]`, or values `[n, outputs]` for squared error; one-hot rows
+    count as classes, other values have no accuracy.
+    """
+    outputs = outputs.astype(np.float64)
+    if spec.training.loss == "mean_squared_error":
+        loss = float(((outputs - targets) ** 2).mean())
+        one_hot = targets.shape[1] > 1 and bool((np.sort(targets, axis=1)[:, :-1] == 0).all())
+        labels = targets.argmax(1) if one_hot else None
+    else:
+        shifted = outputs - outputs.max(1, keepdims=True)
+        picked = shifted[np.arange(len(targets)), targets]
+        loss = float((np.log(np.exp(shifted).sum(1)) - picked).mean())
+        labels = targets
+    accuracy = None if labels is None else float((outputs.argmax(1) == labels).mean())
+    return loss, accuracy
+
+
+COMMANDS = (
+    "prepare", "open", "reset", "gradients", "train", "evaluate", "predict", "memory", "close",
+)  # fmt: skip
+
+
+def serve(commands: BinaryIO, answers: BinaryIO) -> None:
+    """Answer commands until the harness closes the pipe."""
+    worker = Worker()
+    while (message := read_message(commands)) is not None:
+        fields, arrays = message
+        try:
+            if fields["command"] not in COMMANDS:
+                raise ValueError(f"unknown command {fields['command']!r}")
+            answer, results = getattr(worker, fields["command"])(fields, arrays)
+        except Exception as error:
+            traceback.print_exc()
+            status = "out-of-memory" if _is_out_of_memory(error) else "failed"
+            text = f"{type(error).__name__}: {error}"
+            write_message(answers, {"id": fields["id"], "status": status, "error": text[:2000]})
+        else:
+            write_message(answers, {"id": fields["id"], "status": "ok", **answer}, results)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = f"{type(error).__name__}: {error}".lower()
+    signs = ("out of memory", "outofmemory", "resource_exhausted", "resourceexhausted", "oom")
+    return isinstance(error, MemoryError) or any(sign in text for sign in signs)
+
+
+def main() -> None:
+    """Run as `python -m harness.run.worker COMMANDS_FD ANSWERS_FD CPUS`."""
+    commands, answers, cpus = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the harness decides what Ctrl-C means
+    if sys.platform == "linux":
+        # A worker must not outlive the harness, however that ends.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The mask bounds every framework's threads alike, those of XLA included, which has no
+        # setting of its own for them.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus])
+    with os.fdopen(commands, "rb") as reader, os.fdopen(answers, "wb") as writer:
+        serve(reader, writer)
+
+
+if __name__ == "__main__":
+    main()
