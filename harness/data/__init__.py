@@ -1,0 +1,15 @@
+"""Datasets, as NHWC float32 images and their labels, and the order in which they are seen."""
+
+from harness.data.dataset import Dataset
+from harness.data.names import DatasetInfo, catalog, load
+from harness.data.order import OrderHash, epoch_batches, split
+
+__all__ = [
+    "Dataset",
+    "DatasetInfo",
+    "OrderHash",
+    "catalog",
+    "epoch_batches",
+    "load",
+    "split",
+]

@@ -1,0 +1,89 @@
+"""The datasets by name: what there is, and how to load it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.data.dataset import Dataset
+from harness.data.digits import TEST, TRAIN, load_digits
+from harness.data.mnist import CLASSES, load_mnist, locate
+from harness.data.npz import load_npz
+from harness.data.published import SOURCES, Source
+from harness.data.synthetic import FORM, load_synthetic
+from harness.errors import DataError, did_you_mean
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """One line of the list of datasets; None where it depends on the name or the file."""
+
+    name: str
+    description: str
+    image_shape: str
+    classes: int | None
+    train: int | None
+    test: int | None
+    where: str
+
+
+def load(name: str) -> Dataset:
+    """Load the dataset called `name`: one of `catalog()`; may download, into the user's cache.
+
+    Raises `DataError` if the name is unknown, or the data are missing, damaged or too large.
+    """
+    kind = name.partition(":")[0]
+    try:
+        if name == "digits":
+            return load_digits()
+        if name in SOURCES:
+            return load_mnist(SOURCES[name])
+        if kind == "synthetic":
+            return load_synthetic(name)
+        if kind == "npz":
+            return load_npz(name)
+    except (OSError, MemoryError) as fault:
+        raise DataError(f"dataset {name!r}: {str(fault) or 'not enough memory'}") from fault
+    known = ["digits", *SOURCES, "npz:FILE", FORM]
+    near = did_you_mean(kind, ["digits", *SOURCES, "npz", "synthetic"])
+    raise DataError(
+        f"unknown dataset {name!r}; known: {', '.join(known)}.{near} "
+        "Try: python -m harness datasets"
+    )
+
+
+def catalog() -> list[DatasetInfo]:
+    """List what can be loaded; nothing is read or downloaded."""
+    return [
+        DatasetInfo(
+            "digits",
+            "handwritten digits, 8x8 enlarged (Alpaydin, Kaynak)",
+            "28x28x1",
+            CLASSES,
+            TRAIN,
+            TEST,
+            "bundled with scikit-learn",
+        ),
+        *map(_idx_info, SOURCES.values()),
+        DatasetInfo("npz:FILE", "your own arrays", "HxWxC", None, None, None, "your file"),
+        DatasetInfo(
+            FORM, "a pattern per class, plus noise", "HxWxC", None, None, None, "generated"
+        ),
+    ]
+
+
+def _idx_info(source: Source) -> DatasetInfo:
+    train, _, test, _ = source.parts
+    paths = [locate(source, part) for part in source.parts]
+    where = "not here yet; downloaded on first use"
+    if paths[0] is not None and None not in paths:
+        where = str(paths[0].parent)
+    height, width = train.shape[1:]
+    return DatasetInfo(
+        source.name,
+        source.description,
+        f"{height}x{width}x1",
+        CLASSES,
+        train.shape[0],
+        test.shape[0],
+        where,
+    )
