@@ -1,0 +1,243 @@
+"""Flax: an nnx.Module trained with optax, each step one compiled XLA program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+from unittest.mock import patch
+
+import numpy as np
+
+from backends.flax_source import flax_source
+from backends.stepwise import layer_outputs
+from harness.contract import (
+    Array,
+    DeviceInfo,
+    Floats,
+    Gradients,
+    Integers,
+    Setting,
+    import_source,
+)
+from harness.spec import Spec, infer
+
+
+class FlaxBackend:
+    """`flax` has one variant: the model is compiled in any case."""
+
+    name = "flax"
+    variants: ClassVar = {"": ("jax", "flax", "optax")}
+    in_all = True
+
+    def prepare(self, variant: str, setting: Setting) -> None:
+        """Import JAX and Flax, and choose device and precision.
+
+        `setting.threads` is not set here: XLA has no such option, but on the CPU runs as many
+        threads as the process may use cores when its first array is made. So the number of
+        threads is that of the process's CPU affinity, which the harness sets before this.
+
+        With `setting.device == "cpu"` the process sees no GPU at all: none of its memory is
+        touched, and none of its start-up counts. To list the GPUs, prepare for "gpu".
+        """
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        import jax
+
+        if setting.device == "cpu":
+            jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_enable_x64", setting.precision == "float64")
+        # TF32 keeps ten bits of the mantissa; the spec's float32 means all twenty-three.
+        jax.config.update("jax_default_matmul_precision", "highest")
+        # The generated file needs these; their import is to count here, not in `open`.
+        import flax.nnx  # noqa: F401
+        import optax  # noqa: F401
+
+    def versions(self) -> dict[str, str]:
+        """Return Flax's version, and those of JAX, XLA (in jaxlib) and optax."""
+        import flax
+        import jax
+        import jaxlib
+        import optax
+
+        return {
+            "flax": flax.__version__,
+            "jax": jax.__version__,
+            "jaxlib": jaxlib.__version__,
+            "optax": optax.__version__,
+        }
+
+    def devices(self) -> list[DeviceInfo]:
+        """Return the CPU, and the first GPU that JAX sees; see `prepare`."""
+        import jax
+
+        found = [DeviceInfo("cpu", "cpu")]
+        gpus = [device for device in jax.devices() if device.platform == "gpu"]
+        return found + [DeviceInfo("gpu", device.device_kind) for device in gpus[:1]]
+
+    def source(self, spec: Spec, variant: str) -> str:
+        """Write the module, the loss, the optimizer and the training loop."""
+        return flax_source(spec)
+
+    def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> FlaxSession:
+        """Build the model on the setting's device."""
+        return FlaxSession(import_source(path), spec, setting)
+
+
+class FlaxSession:
+    """A generated module on one device: the model's structure, and its state as arrays."""
+
+    def __init__(self, module: Any, spec: Spec, setting: Setting) -> None:
+        import jax
+
+        self.jax = jax
+        self.module = module
+        self.network = infer(spec)
+        self.dtype = np.dtype(setting.precision)
+        self.device = jax.devices(setting.device)[0]
+        jax.config.update("jax_default_device", self.device)
+        self.graphdef, self.state_now = module.init()
+        self._masked_step = jax.jit(self._with_masks(module.train_step.__wrapped__))
+        self._differentiate = jax.jit(self._with_masks(self._loss_and_gradients))
+
+    def load(self, images: Floats, targets: Array) -> None:
+        """Copy the training set to the device."""
+        self.images = self._put(images)
+        self.targets = self._put(targets)
+
+    def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
+        """Set parameters, and make a new optimizer state and random key."""
+        params: dict[str, dict[str, Any]] = {}
+        for path, array in parameters.items():
+            layer, _, role = path.rpartition(".")
+            params.setdefault(layer, {})[role] = self._put(array)
+        self.state_now = self.module.init_state(params, seed)
+
+    def train(
+        self,
+        order: Integers,
+        learning_rates: Floats,
+        masks: Sequence[Mapping[str, Floats]] | None = None,
+    ) -> Floats:
+        """Run the generated training loop; with masks, step by step.
+
+        The rows of `order` stay NumPy arrays: to hand each to its step costs less than to put
+        them on the device first, and a step's dispatch copies it.
+        """
+        rows = order.astype(np.int32)
+        rates = learning_rates.tolist()
+        if masks is None:
+            return self._train(rows, rates)
+        losses = []
+        for step, mask in enumerate(masks):
+            masked_step = partial(self._masked_step, self._factors(mask))
+            with patch.object(self.module, "train_step", masked_step):
+                losses.append(self._train(rows[step : step + 1], rates[step : step + 1]))
+        return np.concatenate(losses)
+
+    def predict(self, images: Floats) -> Floats:
+        """Return logits, in evaluation mode."""
+        images = np.asarray(images, self.dtype)
+        return self._get(self.module.predict(self.graphdef, self.state_now.params, images))
+
+    def activations(self, images: Floats) -> dict[str, Floats]:
+        """Apply the generated forward pass, layer by layer."""
+        outputs = layer_outputs(
+            self.module.Model.__call__,
+            [node.name for node in self.network.nodes],
+            self=self._model(self.graphdef, self.state_now.params),
+            x=self._put(images),
+            rngs=None,
+        )
+        return {name: self._get(value) for name, value in outputs.items()}
+
+    def gradients(
+        self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
+    ) -> Gradients:
+        """Differentiate the generated model and loss."""
+        (loss, logits), (parameters, images_gradient) = self._differentiate(
+            self._factors(masks or {}),
+            self.graphdef,
+            self.state_now.params,
+            self._put(images),
+            self._put(targets),
+        )
+        return Gradients(
+            float(loss), self._get(logits), self._by_path(parameters), self._get(images_gradient)
+        )
+
+    def state(self) -> dict[str, Floats]:
+        """Return the parameters by path."""
+        return self._by_path(self.state_now.params)
+
+    def peak_device_bytes(self) -> int | None:
+        """Most bytes that XLA's allocator held on the GPU."""
+        if self.device.platform == "cpu":
+            return None
+        statistics = self.device.memory_stats() or {}
+        return statistics.get("peak_bytes_in_use")
+
+    def close(self) -> None:
+        """Drop model and data."""
+        self.state_now = self.images = self.targets = None
+
+    def _train(self, rows: Integers, rates: Sequence[float]) -> Floats:
+        self.state_now, losses = self.module.train(
+            self.graphdef, self.state_now, self.images, self.targets, rows, rates
+        )
+        return self._get(losses)
+
+    def _loss_and_gradients(self, graphdef: Any, params: Any, images: Any, targets: Any) -> Any:
+        """Return ((loss, logits), gradients of parameters and images), dropout by masks."""
+
+        def batch_loss(params: Any, images: Any) -> Any:
+            logits = self._model(graphdef, params)(images)
+            return self.module.loss_fn(logits, targets), logits
+
+        differentiate = self.jax.value_and_grad(batch_loss, argnums=(0, 1), has_aux=True)
+        return differentiate(params, images)
+
+    def _with_masks(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function` with a new first argument: what multiplies each dropout's input.
+
+        The generated model is patched while it is traced for this check, never where it is
+        timed; the masks are arguments, so that it is traced once.
+        """
+
+        def masked(factors: Mapping[str, Any], *arguments: Any) -> Any:
+            call = self.module.Model.__call__
+
+            def call_with_masks(model: Any, x: Any, **_: Any) -> Any:
+                for name, factor in factors.items():
+                    setattr(model, name, lambda x, factor=factor, **_: x * factor)
+                return call(model, x)
+
+            with patch.object(self.module.Model, "__call__", call_with_masks):
+                return function(*arguments)
+
+        return masked
+
+    def _factors(self, masks: Mapping[str, Floats]) -> dict[str, Any]:
+        """Return a multiplier for every dropout layer: 1 where no mask is given."""
+        names = [node.name for node in self.network.dropouts]
+        return {name: self._put(masks.get(name, np.ones(()))) for name in names}
+
+    def _model(self, graphdef: Any, params: Any) -> Any:
+        from flax import nnx
+
+        return nnx.merge(graphdef, params)
+
+    def _by_path(self, params: Any) -> dict[str, Floats]:
+        """Return parameters, or their gradients: nnx's layouts are the canonical ones."""
+        paths = [parameter.path for parameter in self.network.parameters]
+        return {path: self._get(params[path.split(".")[0]][path.split(".")[1]]) for path in paths}
+
+    def _put(self, array: Array) -> Any:
+        """Copy to the device: a step may donate the memory, and so must own it."""
+        dtype = self.dtype if np.issubdtype(array.dtype, np.floating) else np.int32
+        return self.jax.numpy.array(array, dtype)
+
+    def _get(self, array: Any) -> Array:
+        """Wait for the device, and copy: the memory may be donated to the next step."""
+        return np.array(array)
