@@ -344,7 +344,8 @@ class TorchSession:
         return self.torch.tensor(array, dtype=dtype, device=self.device)
 
     def _get(self, tensor: Any) -> Array:
-        return np.asarray(tensor.detach().cpu().numpy())
+        """Copy: on the CPU, torch's arrays are views of memory that the next step changes."""
+        return np.array(tensor.detach().cpu().numpy())
 
     @contextmanager
     def _dropout_by(self, masks: Mapping[str, Floats]) -> Iterator[None]:
