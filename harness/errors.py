@@ -5,6 +5,7 @@ HarnessError (1)            anything that stops a command
 │   ├── SpecError           a model's TOML file
 │   └── DataError           a dataset's name, file or contents
 ├── NotInstalledError (2)   a backend was named whose framework is missing
+├── Interrupted (130)       by Ctrl-C; what was measured before stays on disk
 ├── WorkerError (4)         a backend's process crashed, hung or answered nonsense
 └── MessageError (4)        bytes on a worker's pipe that are no message
 
@@ -47,6 +48,12 @@ class NotInstalledError(HarnessError):
     """A backend was asked for by name, and its framework is not installed."""
 
     exit_code = 2
+
+
+class Interrupted(HarnessError):  # noqa: N818 (not a fault)
+    """The user pressed Ctrl-C; 130 is what shells report for that (128 + SIGINT)."""
+
+    exit_code = 130
 
 
 class WorkerError(HarnessError):

@@ -57,6 +57,11 @@ def gpus() -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
+def may_have_gpu() -> bool:
+    """Return whether it is worth asking the frameworks for a GPU, which takes seconds each."""
+    return bool(gpus()) or any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/kfd"))
+
+
 def describe_machine() -> dict[str, Any]:
     """Return what is worth knowing beside a result; no host name, no clock reading."""
     import psutil

@@ -79,6 +79,23 @@ def training_figures(blocks: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any
     }, note
 
 
+def paired_ratio(
+    left: Sequence[Mapping[str, Any]], right: Sequence[Mapping[str, Any]]
+) -> float | None:
+    """Return the median of `left`'s seconds over `right`'s, block by block of the same round.
+
+    Both trained the same steps within the same second or two, so a disturbance of the machine
+    hits both, and the ratio is steadier than that of their medians. None where no round has both.
+    """
+    theirs = {(block["seed"], block["round"]): block["seconds"] for block in right}
+    ratios = [
+        block["seconds"] / theirs[key]
+        for block in left
+        if (key := (block["seed"], block["round"])) in theirs
+    ]
+    return float(np.median(ratios)) if ratios else None
+
+
 def prediction_figures(single: Seconds, batched: Seconds, batch_size: int) -> dict[str, Any]:
     """Return latency at batch 1 and throughput at the batch size, from seconds per call."""
     p50, p99 = np.percentile(single * 1000, [50, 99])

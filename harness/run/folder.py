@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -29,6 +29,11 @@ SAMPLE_COLUMNS = (
     "run_id backend variant device seed round position phase epoch block steps images seconds "
     "loss accuracy started_at"
 ).split()
+TEXT_COLUMNS = frozenset(
+    "run_id started_at status error note backend variant framework_version versions model "
+    "model_hash dataset dataset_hash device device_name precision environment order_hash "
+    "init_hash equivalence_where machine_key commit phase".split()
+)
 
 
 def now() -> str:
@@ -58,9 +63,9 @@ class ResultsFolder:
         self._writer.writeheader()
         self._sync()
 
-    def add_sample(self, row: Mapping[str, Any]) -> None:
-        """Append one measured block, and see it onto the disk."""
-        self._writer.writerow({"run_id": self.run_id, **row})
+    def add_samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append measurements, and see them onto the disk."""
+        self._writer.writerows({"run_id": self.run_id, **row} for row in rows)
         self._sync()
 
     def write_summary(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -87,3 +92,33 @@ class ResultsFolder:
     def _sync(self) -> None:
         self._samples.flush()
         os.fsync(self._samples.fileno())
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a `summary.csv` or `samples.csv`, numbers and truth values as such.
+
+    An empty field is None.
+
+    Raises:
+        UsageError: the file is missing, or holds no such table.
+
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {name: _value(name, text) for name, text in row.items() if name}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"cannot read {path}: {error}. Try: a folder that a run wrote") from None
+
+
+def _value(name: str, text: str | None) -> Any:
+    if not text:
+        return None
+    if name in TEXT_COLUMNS:
+        return text
+    if name in ("equivalent", "dirty"):
+        return text == "True"
+    number = float(text)
+    return int(number) if number.is_integer() and "." not in text and "e" not in text else number

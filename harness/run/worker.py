@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from harness.contract import Backend, Session, Setting
 from harness.registry import load_backend
 from harness.run.messages import read_message, write_message
-from harness.spec import Spec
+from harness.spec import Spec, spec_from_json
 
 Fields = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
@@ -47,10 +47,14 @@ class Worker:
         return {"seconds": seconds, "versions": self.backend.versions(), "devices": devices}, {}
 
     def open(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
-        """Write the source, import it and build the model; load the data."""
-        self.spec = Spec.model_validate_json(fields["spec"])
+        """Write the source, import it and build the model; load the data.
+
+        With `given`, the source is not written: the file is imported as it lies there.
+        """
+        self.spec = spec_from_json(fields["spec"])
         path = Path(fields["source"])
-        path.write_text(self.backend.source(self.spec, self.variant), encoding="utf-8")
+        if not fields.get("given", False):
+            path.write_text(self.backend.source(self.spec, self.variant), encoding="utf-8")
         started = perf_counter()
         self.session = self.backend.open(path, self.spec, self.variant, self.setting)
         seconds = perf_counter() - started
@@ -65,8 +69,7 @@ class Worker:
 
     def gradients(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Differentiate one batch; arrays named `mask.NAME` go to the dropout layers."""
-        masks = {k.removeprefix("mask."): v for k, v in arrays.items() if k.startswith("mask.")}
-        found = self.session.gradients(arrays["images"], arrays["targets"], masks)
+        found = self.session.gradients(arrays["images"], arrays["targets"], _masks(arrays))
         gradients = {f"gradient.{path}": value for path, value in found.parameters.items()}
         return {"loss": found.loss}, {
             "predictions": self.session.predict(arrays["images"]),
@@ -76,24 +79,38 @@ class Worker:
         }
 
     def train(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
-        """Train one block, timed."""
+        """Train one block, timed; arrays named `mask.NAME` have a mask for each of its steps."""
         order, rates = arrays["order"], arrays["rates"]
+        stacked = _masks(arrays)
+        masks = None
+        if stacked:
+            masks = [{k: v[step] for k, v in stacked.items()} for step in range(len(order))]
         started = perf_counter()
-        losses = self.session.train(order, rates)
+        losses = self.session.train(order, rates, masks)
         seconds = perf_counter() - started
         return {"seconds": seconds}, {"losses": np.asarray(losses, np.float64)}
 
-    def evaluate(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
-        """Predict a whole split, timed batch by batch; count loss and accuracy outside the clock.
+    def activations(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Return every layer's output for `images`, by the layer's name."""
+        return {}, self.session.activations(arrays["images"])
 
+    def state(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Return the parameters by path."""
+        return {}, self.session.state()
+
+    def evaluate(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Predict a split, timed batch by batch; count loss and accuracy outside the clock.
+
+        `rows`, if given, are the row numbers to predict; else all are.
         A last, partial batch is filled up with copies of its first image, so that compiled
         backends need no second shape; what the copies give is dropped.
         """
-        images, targets = self._array(f"{fields['split']}_images"), None
+        images = self._array(f"{fields['split']}_images")
         targets = self._array(f"{fields['split']}_targets")
+        rows = arrays.get("rows", np.arange(len(images)))
         size, seconds, outputs = int(fields["batch_size"]), 0.0, []
-        for start in range(0, len(images), size):
-            batch = np.array(images[start : start + size])
+        for start in range(0, len(rows), size):
+            batch = images[rows[start : start + size]]
             count = len(batch)
             if count < size:
                 batch = np.concatenate([batch, np.repeat(batch[:1], size - count, axis=0)])
@@ -101,12 +118,12 @@ class Worker:
             logits = self.session.predict(batch)
             seconds += perf_counter() - started
             outputs.append(logits[:count])
-        loss, accuracy = score(self.spec, np.concatenate(outputs), targets)
+        loss, accuracy = score(self.spec, np.concatenate(outputs), targets[rows])
         return {
             "seconds": seconds,
             "loss": loss,
             "accuracy": accuracy,
-            "images": len(images),
+            "images": len(rows),
         }, {}
 
     def predict(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
@@ -137,6 +154,12 @@ class Worker:
         return array
 
 
+def _masks(arrays: Arrays) -> Arrays | None:
+    """Return the arrays named `mask.NAME` by NAME; None where there are none."""
+    masks = {k.removeprefix("mask."): v for k, v in arrays.items() if k.startswith("mask.")}
+    return masks or None
+
+
 def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[float, float | None]:
     """Return the mean loss, and the share of images whose largest output is the right class.
 
@@ -158,7 +181,8 @@ def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[flo
 
 
 COMMANDS = (
-    "prepare", "open", "reset", "gradients", "train", "evaluate", "predict", "memory", "close",
+    "prepare", "open", "reset", "gradients", "train", "activations", "state", "evaluate", "predict",
+    "memory", "close",
 )  # fmt: skip
 
 

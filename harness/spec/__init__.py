@@ -11,7 +11,7 @@ from harness.spec.layers import (
     Layer,
     MaxPool,
 )
-from harness.spec.load import library, load_spec, parse_spec
+from harness.spec.load import library, load_spec, parse_spec, spec_from_json
 from harness.spec.model import Adam, Sgd, Spec, Training
 from harness.spec.network import Network, Node, Parameter, infer
 
@@ -37,4 +37,5 @@ __all__ = [
     "load_spec",
     "parameters_hash",
     "parse_spec",
+    "spec_from_json",
 ]

@@ -33,9 +33,16 @@ type unflatten variables weights with_name_scope x xpu zero_grad
 )
 
 
+MAX_EXTENT = 1024
+
+
 def _pair(value: object) -> object:
     """Read `3` as `[3, 3]`: one number means the same along height and width."""
-    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if type(value) is int and 1 <= value <= MAX_EXTENT:
+        return value, value
+    if isinstance(value, tuple | list) and len(value) == 2:
+        return value
+    raise ValueError(f"should be an integer from 1 to {MAX_EXTENT}, or an array of two")
 
 
 def _identifier(value: str) -> str:
@@ -46,7 +53,7 @@ def _identifier(value: str) -> str:
 
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Extent = Annotated[int, Field(ge=1, le=1024)]
+Extent = Annotated[int, Field(ge=1, le=MAX_EXTENT)]
 Pair = Annotated[tuple[Extent, Extent], BeforeValidator(_pair)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), AfterValidator(_identifier)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -71,6 +72,11 @@ def parse_spec(text: str, source: str) -> Spec:
         raise SpecError(source, describe_errors(error)) from None
     infer(spec)
     return spec
+
+
+def spec_from_json(text: str) -> Spec:
+    """Return the spec whose `model_dump_json` is `text`: how one is handed to a worker."""
+    return Spec.model_validate(_tuples(json.loads(text)))
 
 
 def _tuples(value: Any) -> Any:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from harness.spec.layers import (
     NAME_STEMS,
     ActivationLayer,
-    Dropout,
-    Flatten,
+    Conv2D,
+    Dense,
     Layer,
+    MaxPool,
     Model,
     activation_of,
 )
@@ -40,11 +42,12 @@ class Sgd(Model):
     momentum: Decay = 0.0
     nesterov: bool = False
 
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
-        if self.nesterov and self.momentum == 0.0:
-            raise ValueError("nesterov = true needs a momentum above 0, for example momentum = 0.9")
-        return self
+    @field_validator("nesterov")
+    @classmethod
+    def _nesterov_needs_momentum(cls, value: bool, others: ValidationInfo) -> bool:
+        if value and others.data.get("momentum") == 0.0:
+            raise ValueError("needs a momentum above 0, for example momentum = 0.9")
+        return value
 
 
 class Adam(Model):
@@ -111,35 +114,42 @@ class Spec(Model):
 
     @model_validator(mode="after")
     def _check_layers(self) -> Self:
+        """Look at the layers as a whole; one line of the message for each mistake."""
+        problems = [*self._repeated_names(), *self._repeated_softmax()]
         if not 1 <= len(self.layers) <= MAX_LAYERS:
-            raise ValueError(f"layers: there are {len(self.layers)}; allowed: 1 to {MAX_LAYERS}")
-        repeated = [n for n, k in Counter(layer.name for layer in self.layers).items() if k > 1]
-        if repeated:
-            raise ValueError(f"layers: the name {repeated[0]!r} is used twice; names are unique")
+            problems = [f"layers: there are {len(self.layers)}; allowed: 1 to {MAX_LAYERS}"]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
-    @model_validator(mode="after")
-    def _softmax_once(self) -> Self:
+    def _repeated_names(self) -> Iterator[str]:
+        seen: dict[str, int] = {}
+        for index, layer in enumerate(self.layers):
+            first = seen.setdefault(layer.name, index)
+            if first != index:
+                yield (
+                    f"layers[{index}].name: {layer.name!r} is the name of layers[{first}] too; "
+                    "names must be unique"
+                )
+
+    def _repeated_softmax(self) -> Iterator[str]:
         """A softmax whose result reaches a second one, or the loss's own, is a mistake."""
-        pending = ""
-        for layer in self.layers:
+        pending = ""  # the layer whose softmax nothing has yet taken further
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, ActivationLayer) and layer.function == "softmax" and pending:
+                yield (
+                    f"layers[{index}] {layer.name!r}: applies softmax to what {pending!r} has "
+                    "already passed through softmax; remove one of the two"
+                )
             if activation_of(layer) == "softmax":
-                if pending:
-                    raise ValueError(
-                        f"layers: {layer.name!r} applies softmax to what {pending!r} has already "
-                        "passed through softmax; remove one of the two"
-                    )
                 pending = layer.name
-            elif not isinstance(layer, Dropout | Flatten) and not (
-                isinstance(layer, ActivationLayer) and layer.function == "linear"
-            ):
-                pending = ""
+            elif isinstance(layer, Conv2D | Dense | MaxPool):
+                pending = ""  # the others leave probabilities as they are, or scale them
         if pending and self.training.loss == "cross_entropy" and not self.folds_softmax:
-            raise ValueError(
+            yield (
                 f"layers: {pending!r} ends in softmax, and cross_entropy applies softmax again to "
                 f"the output of {self.layers[-1].name!r}; make the softmax the last thing"
             )
-        return self
 
     @property
     def folds_softmax(self) -> bool:

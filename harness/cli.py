@@ -1,0 +1,246 @@
+"""The command line: parses and delegates. Heavier modules are imported by what needs them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    name="harness",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Write a CNN once; train it as native Keras, PyTorch, Flax and raw TensorFlow; know that "
+        "all are the same network, and which is fastest."
+    ),
+    epilog=(
+        "Exit codes: 0 all well; 1 a run ended without all backends the same; 2 wrong usage; "
+        "4 a backend failed; 130 Ctrl-C.  Begin with: python -m harness run"
+    ),
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command(
+    epilog=(
+        "Examples:\n\n"
+        "python -m harness run --backend all\n\n"
+        "python -m harness run -b torch,torch@compile -m mnist-1conv -d mnist --epochs 3\n\n"
+        "python -m harness run -b 'keras*' --seeds 5 --out results/keras\n\n"
+        "python -m harness run -m my-net.toml -d npz:my-images.npz"
+    )
+)
+def run(
+    backend: Annotated[
+        str,
+        typer.Option("--backend", "-b", help="Names, name@variant, globs, by commas; or all."),
+    ] = "all",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
+    ] = "mnist-2conv",
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
+    ] = "digits",
+    device: Annotated[
+        str, typer.Option(help="cpu, gpu, or all that each backend reports.")
+    ] = "all",
+    seeds: Annotated[int, typer.Option(help="How many seeds: 0, 1, 2, …")] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
+    precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    environment: Annotated[
+        str, typer.Option(help="stock: as users have it; tuned: see the README.")
+    ] = "stock",
+    threads: Annotated[
+        int | None, typer.Option(help="CPU cores for each backend; all, if not given.")
+    ] = None,
+    block_steps: Annotated[
+        int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for one answer of a backend.")
+    ] = 900.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; results/TIME-ID, if not given.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
+) -> None:
+    """Train a model in several frameworks, check that they agree, and time them."""
+    from rich.console import Console
+
+    from harness import data, registry, spec
+    from harness.run.folder import ResultsFolder
+    from harness.run.plan import check_fit, make_plan
+    from harness.run.run import run as carry_out
+    from harness.show.progress import make_listener
+    from harness.show.table import read_lines, remarks, results_table
+
+    chosen_spec = spec.load_spec(model)
+    known = registry.describe()
+    chosen, skipped = registry.select(backend, known)
+    plan = make_plan(
+        chosen_spec,
+        dataset,
+        chosen,
+        known,
+        device=device,
+        seeds=seeds,
+        epochs=epochs,
+        batch_size=batch_size,
+        precision=precision,
+        environment=environment,
+        threads=threads,
+        timeout=timeout,
+        block_steps=block_steps,
+    )
+    messages, output = Console(stderr=True), Console()
+    for info, reason in skipped:
+        messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
+    loaded = data.load(dataset)
+    check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)
+    folder = ResultsFolder(out)
+    command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    rows = carry_out(plan, loaded, folder, make_listener(messages, quiet), {"command": command})
+    lines = read_lines(folder.path)
+    output.print(results_table(lines))
+    for remark in remarks(lines):
+        output.print(remark, markup=False, highlight=False)
+    output.print(f"\nResults: {folder.path}", markup=False, highlight=False, soft_wrap=True)
+    if any(row["status"] != "ok" for row in rows):
+        raise typer.Exit(4)
+    if not all(row["equivalent"] for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: python -m harness backends --json")
+def backends(as_json: AsJson = False) -> None:
+    """List the backends, their variants, and what is not installed."""
+    from harness import registry
+
+    known = registry.describe()
+    objects = [
+        {
+            "name": info.label,
+            "installed": not info.missing and not info.error,
+            "in_all": info.in_all and not info.variant,
+            "versions": info.versions,
+            "missing": list(info.missing),
+            "install": info.install,
+            "error": info.error,
+        }
+        for info in known
+    ]
+    _print(
+        objects,
+        as_json,
+        {
+            "backend": lambda o: o["name"],
+            "in all": lambda o: "yes" if o["in_all"] else "",
+            "versions": lambda o: "  ".join(f"{k} {v}" for k, v in o["versions"].items()),
+            "": lambda o: o["error"] or (f"not installed; {o['install']}" if o["missing"] else ""),
+        },
+    )
+
+
+@app.command(epilog="Example: python -m harness models --json")
+def models(as_json: AsJson = False) -> None:
+    """List the models of the library, with parameters and operations."""
+    from harness import spec
+
+    objects = []
+    for name in spec.library():
+        model = spec.load_spec(name)
+        network = spec.infer(model)
+        objects.append(
+            {
+                "name": name,
+                "input": list(model.input),
+                "parameters": network.parameter_count,
+                "flops_per_image": network.flops_per_image,
+                "description": model.description,
+            }
+        )
+    _print(
+        objects,
+        as_json,
+        {
+            "model": lambda o: o["name"],
+            "input": lambda o: "x".join(map(str, o["input"])),
+            "parameters": lambda o: f"{o['parameters']:,}",
+            "MFLOP/image": lambda o: f"{o['flops_per_image'] / 1e6:,.2f}",
+            "": lambda o: o["description"],
+        },
+    )
+
+
+@app.command(epilog="Example: python -m harness datasets --json")
+def datasets(as_json: AsJson = False) -> None:
+    """List the datasets, and where they are."""
+    from dataclasses import asdict
+
+    from harness import data
+
+    _print(
+        [asdict(info) for info in data.catalog()],
+        as_json,
+        {
+            "dataset": lambda o: o["name"],
+            "images": lambda o: o["image_shape"],
+            "classes": lambda o: o["classes"] or "",
+            "train": lambda o: f"{o['train']:,}" if o["train"] else "",
+            "test": lambda o: f"{o['test']:,}" if o["test"] else "",
+            "what": lambda o: o["description"],
+            "where": lambda o: o["where"],
+        },
+    )
+
+
+@app.command(epilog="Example: python -m harness machine --json")
+def machine(as_json: AsJson = False) -> None:
+    """Describe this machine as results name it."""
+    from harness.machine import describe_machine
+
+    facts = describe_machine()
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        shown = ", ".join(gpu["name"] for gpu in value) or "none" if name == "gpus" else value
+        print(f"{name.replace('_', ' '):16} {shown}")
+
+
+def _print(objects: list[dict[str, Any]], as_json: bool, columns: dict[str, Any]) -> None:
+    if as_json:
+        print(json.dumps(objects, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(pad_edge=False, box=None, header_style="bold")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for item in objects:
+        table.add_row(*(str(show(item)) for show in columns.values()))
+    Console().print(table, markup=False, highlight=False)
+
+
+def main() -> None:
+    """Run the command line; an error that a user can meet is one message, never a traceback."""
+    try:
+        app()
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)

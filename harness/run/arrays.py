@@ -1,0 +1,39 @@
+"""The data of a run, in files that every worker maps into its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import Dataset
+from harness.spec import Spec
+
+Array = NDArray[Any]
+
+
+def run_arrays(spec: Spec, outputs: int, dataset: Dataset) -> dict[str, Array]:
+    """Return images `[n, h, w, c]` and targets of both splits, as the model's loss wants them.
+
+    Squared error on class labels takes one-hot rows `[n, outputs]`.
+    """
+    arrays: dict[str, Array] = {}
+    for split, images, labels in (
+        ("train", dataset.train_images, dataset.train_labels),
+        ("test", dataset.test_images, dataset.test_labels),
+    ):
+        targets: Array = labels
+        if spec.training.loss == "mean_squared_error" and dataset.classes is not None:
+            targets = np.zeros((len(labels), outputs), np.float32)
+            targets[np.arange(len(labels)), labels] = 1.0
+        arrays[f"{split}_images"], arrays[f"{split}_targets"] = images, targets
+    return arrays
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
+    """Write each array to `folder/NAME.npy`; a worker reads them without a copy in between."""
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)

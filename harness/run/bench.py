@@ -1,0 +1,86 @@
+"""The bench of a run: its plan, data, cells, folder and listener, and what all phases do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import Dataset, split
+from harness.errors import WorkerError
+from harness.machine import commit
+from harness.run.cell import Cell
+from harness.run.folder import ResultsFolder, now
+from harness.run.listener import Listener
+from harness.run.plan import Plan
+from harness.spec import infer
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Bench:
+    """What the phases of a run share. `rows` are those of the summary so far, also on disk."""
+
+    plan: Plan
+    dataset: Dataset
+    folder: ResultsFolder
+    listener: Listener
+    machine_key: str
+    cells: list[Cell] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    block_steps: int = 1
+
+    def each(self, phase: str, action: Callable[[Cell], object]) -> None:
+        """Do `action` for one running cell after another; a failure ends only its own cell."""
+        for cell in self.cells:
+            if cell.running:
+                if phase:
+                    self.listener.phase(cell.label, phase)
+                try:
+                    action(cell)
+                except WorkerError as error:
+                    self.fail(cell, error)
+
+    def fail(self, cell: Cell, error: WorkerError) -> None:
+        """Note that the cell's worker failed."""
+        cell.fail(error)
+        self.listener.failed(cell.label, *cell.outcome)
+
+    def sample(self, cell: Cell, phase: str, **fields: Any) -> Row:
+        """Put one measurement on disk, and return it."""
+        row = {**cell.keys, "phase": phase, "started_at": now(), **fields}
+        self.folder.add_samples([row])
+        return row
+
+    def split(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of the training set that are for training, and for validation."""
+        count = len(self.dataset.train_images)
+        return split(count, self.plan.spec.training.validation_split, seed)
+
+    def write_rows(self, seed: int, facts: Row) -> None:
+        """Put one row of each cell for `seed` on disk, beside those of earlier seeds."""
+        head, dirty = commit()
+        plan, training, network = self.plan, self.plan.spec.training, infer(self.plan.spec)
+        common = {
+            "model": plan.spec.name,
+            "model_hash": plan.spec.hash,
+            "dataset": self.dataset.name,
+            "dataset_hash": self.dataset.hash,
+            "precision": plan.precision,
+            "environment": plan.environment,
+            "threads": plan.threads,
+            "seed": seed,
+            "epochs": training.epochs,
+            "batch_size": training.batch_size,
+            "parameters": network.parameter_count,
+            "flops_per_image": network.flops_per_image,
+            "machine_key": self.machine_key,
+            "commit": head,
+            "dirty": dirty,
+        }
+        self.rows += [{**common, **facts, **cell.row()} for cell in self.cells]
+        self.folder.write_summary(self.rows)

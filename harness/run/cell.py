@@ -1,0 +1,135 @@
+"""A cell of a run: one backend on one device, its worker, and what is known of it so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contract import Device, Setting
+from harness.errors import WorkerError
+from harness.registry import BackendInfo
+from harness.run.environment import worker_environment
+from harness.run.figures import prediction_figures, training_figures
+from harness.run.folder import ResultsFolder
+from harness.run.messages import Arrays
+from harness.run.plan import Plan
+from harness.run.process import WorkerProcess
+
+Fields = dict[str, Any]
+Answer = tuple[Fields, dict[str, NDArray[Any]]]
+
+
+@dataclass
+class Cell:
+    """One backend on one device.
+
+    `facts` are columns of the summary that hold for every seed. Of the present seed, `results`
+    are columns too, `blocks` the measured blocks of training, `predictions` the seconds of each
+    call, with one image ("single") and with a batch ("batched"), and `outcome` the status and
+    the error behind it. A cell whose worker is gone is `dead`.
+    """
+
+    info: BackendInfo
+    device: Device
+    label: str
+    worker: WorkerProcess
+    plan: Plan
+    facts: Fields = field(default_factory=dict)
+    results: Fields = field(default_factory=dict)
+    blocks: list[Fields] = field(default_factory=list)
+    predictions: dict[str, list[float]] = field(default_factory=dict)
+    outcome: tuple[str, str] = ("ok", "")
+    dead: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes part in what comes next."""
+        return not self.dead and self.outcome[0] == "ok"
+
+    @property
+    def keys(self) -> Fields:
+        """The columns that name it in both files."""
+        variant = self.info.variant
+        return {"backend": self.info.backend, "variant": variant, "device": self.device}
+
+    def ask(self, command: str, arrays: Arrays = {}, **fields: Any) -> Answer:  # noqa: B006 (never changed)
+        """Send a command to the worker and wait for the answer.
+
+        Raises:
+            WorkerError: it failed, crashed or did not answer in time.
+
+        """
+        return self.worker.ask(command, arrays, timeout=self.plan.timeout, **fields)
+
+    def begin_seed(self) -> None:
+        """Forget what belongs to the seed before."""
+        self.results, self.blocks, self.predictions = {}, [], {}
+        if not self.dead:
+            self.outcome = ("ok", "")
+
+    def fail(self, error: WorkerError) -> None:
+        """Note the failure, and end the worker: what state it is in nobody knows."""
+        self.outcome, self.dead = (error.status, str(error)), True
+        self.worker.kill()
+
+    def train(self, order: NDArray[np.int64], rates: NDArray[np.float64]) -> tuple[float, float]:
+        """Train one block; return its seconds and the mean loss of its steps."""
+        fields, arrays = self.ask("train", {"order": order, "rates": rates})
+        return float(fields["seconds"]), float(arrays["losses"].mean())
+
+    def row(self) -> Fields:
+        """Return the columns of the summary that this cell knows, for the present seed."""
+        figures, note = training_figures(self.blocks)
+        status, error = self.outcome
+        if self.predictions.keys() >= {"single", "batched"}:
+            single, batched = (np.array(self.predictions[k]) for k in ("single", "batched"))
+            size = self.plan.spec.training.batch_size
+            figures |= prediction_figures(single, batched, size)
+        outcome = {"status": status, "error": error, "note": note}
+        return {**outcome, **self.keys, **self.facts, **figures, **self.results}
+
+
+def start_cell(
+    info: BackendInfo, device: Device, plan: Plan, folder: ResultsFolder, label: str
+) -> Cell:
+    """Start the worker of a cell; nothing is imported in it yet."""
+    log = folder.logs / f"{label.replace(' ', '_')}.log"
+    environment = worker_environment(plan.environment, plan.threads)
+    return Cell(info, device, label, WorkerProcess(label, log, environment, plan.threads), plan)
+
+
+def prepare_cell(cell: Cell) -> list[Mapping[str, Any]]:
+    """Import the framework, note versions and seconds; return the devices that it sees."""
+    plan = cell.plan
+    setting = Setting(cell.device, plan.precision, plan.threads)
+    answer, _ = cell.ask(
+        "prepare", target=cell.info.target, variant=cell.info.variant, setting=asdict(setting)
+    )
+    versions: dict[str, str] = answer["versions"]
+    devices: list[Mapping[str, Any]] = answer["devices"]
+    cell.facts |= {
+        "framework_version": next(iter(versions.values()), ""),
+        "versions": json.dumps(versions),
+        "device_name": next((d["name"] for d in devices if d["kind"] == cell.device), ""),
+        "import_seconds": answer["seconds"],
+    }
+    return devices
+
+
+def open_cell(cell: Cell, folder: ResultsFolder, data: Path) -> None:
+    """Have the source written, imported and built, and the training set loaded."""
+    spec = cell.plan.spec
+    name = "_".join(filter(None, [spec.name, cell.info.backend, cell.info.variant]))
+    answer, _ = cell.ask(
+        "open",
+        spec=spec.model_dump_json(),
+        source=str((folder.models / f"{name.replace('-', '_')}.py").absolute()),
+        data=str(data),
+    )
+    cell.facts["build_seconds"] = answer["seconds"]

@@ -1,0 +1,153 @@
+"""What is to be run, checked whole before the first worker starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from harness.contract import Precision
+from harness.data import Dataset
+from harness.errors import UsageError, did_you_mean
+from harness.machine import available_cpus, may_have_gpu
+from harness.registry import BackendInfo
+from harness.run.environment import Environment
+from harness.spec import Spec
+
+DeviceRequest = Literal["cpu", "gpu", "all"]
+
+# The largest value of each option: beyond these a number is a slip of the keyboard.
+MOST_EPOCHS = 10_000
+MOST_BATCH = 65_536
+MOST_SEEDS = 1_000
+MOST_TIMEOUT = 7 * 24 * 3600.0
+REFERENCE = "numpy"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: which networks on which data, by whom, how often.
+
+    `spec` holds the epochs and the batch size that will really be used. `block_steps` is the
+    number of steps in a measured block; None: chosen after warm-up. `timeout` is the longest
+    wait for one answer of a worker, in seconds.
+    """
+
+    spec: Spec
+    dataset: str
+    backends: tuple[BackendInfo, ...]
+    reference: BackendInfo
+    device: DeviceRequest = "all"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    precision: Precision = "float32"
+    environment: Environment = "stock"
+    threads: int = 1
+    timeout: float = 900.0
+    block_steps: int | None = None
+
+
+def make_plan(
+    spec: Spec,
+    dataset: str,
+    backends: list[BackendInfo],
+    known: list[BackendInfo],
+    *,
+    device: str = "all",
+    seeds: int = 3,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    precision: str = "float32",
+    environment: str = "stock",
+    threads: int | None = None,
+    timeout: float = 900.0,
+    block_steps: int | None = None,
+) -> Plan:
+    """Check every option and put the plan together.
+
+    Raises:
+        UsageError: an option is out of its range; the message names it, the value and the range.
+
+    """
+    cpus = available_cpus()
+    epochs = spec.training.epochs if epochs is None else epochs
+    batch_size = spec.training.batch_size if batch_size is None else batch_size
+    threads = cpus if threads is None else threads
+    _check_range("--epochs", epochs, 1, MOST_EPOCHS)
+    _check_range("--batch-size", batch_size, 1, MOST_BATCH)
+    _check_range("--seeds", seeds, 1, MOST_SEEDS)
+    _check_range("--threads", threads, 1, cpus)
+    _check_range("--timeout", timeout, 1.0, MOST_TIMEOUT)
+    if block_steps is not None:
+        _check_range("--block-steps", block_steps, 1, 1_000_000)
+    _check_word("--device", device, get_args(DeviceRequest))
+    _check_word("--precision", precision, get_args(Precision))
+    _check_word("--environment", environment, get_args(Environment))
+    if device == "gpu" and not may_have_gpu():
+        raise UsageError("--device gpu: this machine has none. Try: --device cpu")
+    for info in backends:
+        if info.backend == REFERENCE:
+            raise UsageError(
+                f"backend {REFERENCE!r} is the reference that all others are compared with in "
+                "every run; it is not timed against them. Try: --backend all"
+            )
+    training = spec.training.model_copy(update={"epochs": epochs, "batch_size": batch_size})
+    return Plan(
+        spec=spec.model_copy(update={"training": training}),
+        dataset=dataset,
+        backends=tuple(backends),
+        reference=next(info for info in known if info.label == REFERENCE),
+        device=device,  # type: ignore[arg-type]  # checked above, as are the next two
+        seeds=tuple(range(seeds)),
+        precision=precision,  # type: ignore[arg-type]
+        environment=environment,  # type: ignore[arg-type]
+        threads=threads,
+        timeout=timeout,
+        block_steps=block_steps,
+    )
+
+
+def _check_range(option: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{option} {value:g}; allowed: {low:g} to {high:g}. Try: {option} {low:g}")
+
+
+def _check_word(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        hint = did_you_mean(value, allowed)
+        raise UsageError(
+            f"{option} {value!r}; allowed: {', '.join(allowed)}.{hint} Try: {option} {allowed[0]}"
+        )
+
+
+def check_fit(spec: Spec, outputs: int, dataset: Dataset) -> None:
+    """See that the model takes these images and that its loss can use these labels.
+
+    Raises:
+        UsageError: they do not fit; the message says what each of the two has.
+
+    """
+    if tuple(spec.input) != dataset.image_shape:
+        raise UsageError(
+            f"model {spec.name!r} takes {_by(spec.input)} images, dataset {dataset.name!r} has "
+            f"{_by(dataset.image_shape)}. Try: a model with input = {list(dataset.image_shape)}"
+        )
+    if dataset.classes is None:
+        if spec.training.loss == "cross_entropy":
+            raise UsageError(
+                f"model {spec.name!r}: cross_entropy needs class labels, but dataset "
+                f'{dataset.name!r} has real targets. Try: loss = "mean_squared_error"'
+            )
+        width = dataset.train_labels.shape[1]
+        if width != outputs:
+            raise UsageError(
+                f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has {width} "
+                f"targets for each image. Try: units = {width} in the last layer"
+            )
+    elif dataset.classes > outputs:
+        raise UsageError(
+            f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has "
+            f"{dataset.classes} classes. Try: units = {dataset.classes} in the last layer"
+        )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,166 @@
+"""Before training: import, build, first step, comparison with the reference, warm-up.
+
+The first step comes before the comparison, as that would compile most of what it needs, and the
+compile seconds would say little. Its result is not kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contract import Device
+from harness.errors import UsageError, WorkerError
+from harness.machine import may_have_gpu
+from harness.run.agreement import check_batch, check_parameters, compare
+from harness.run.arrays import run_arrays, write_arrays
+from harness.run.bench import Bench
+from harness.run.blocks import Block, steps_per_block, training_blocks
+from harness.run.cell import Cell, open_cell, prepare_cell, start_cell
+from harness.spec import infer, initial_parameters
+
+WARMUP_STEPS = 5
+
+
+def prepare(bench: Bench, data: Path) -> None:
+    """Get every cell ready to train, in blocks of `bench.block_steps`.
+
+    Raises:
+        UsageError: a GPU was asked for, and there is none.
+        WorkerError: the reference failed; without it there is nothing to compare with.
+
+    """
+    plan = bench.plan
+    arrays = run_arrays(plan.spec, infer(plan.spec).output_shape[0], bench.dataset)
+    write_arrays(data, arrays)
+    _start_cells(bench)
+    bench.each("build", lambda cell: open_cell(cell, bench.folder, data))
+    bench.each("first step", lambda cell: _first_step(bench, cell))
+    _check(bench, data, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
+    _warm_up(bench)
+
+
+def _start_cells(bench: Bench) -> None:
+    """Start a worker for each backend on each device, one after the other.
+
+    Side by side they would be ready sooner, but their import seconds would be those of several
+    processes on the same cores.
+    """
+    wanted = _devices(bench.plan.device)
+    without = []
+    for info in bench.plan.backends:
+        for device in wanted:
+            label = info.label if len(wanted) == 1 else f"{info.label} {device}"
+            bench.listener.phase(label, "import")
+            cell = start_cell(info, device, bench.plan, bench.folder, label)
+            bench.cells.append(cell)
+            try:
+                seen = prepare_cell(cell)
+            except WorkerError as error:
+                bench.fail(cell, error)
+                continue
+            if all(found["kind"] != device for found in seen):
+                bench.cells.remove(cell)
+                cell.worker.close()
+                without.append(label)
+    if not bench.cells:
+        raise UsageError(
+            f"--device {bench.plan.device}: none is seen by {', '.join(without)}. "
+            "Try: --device cpu, or install builds of the frameworks that can use it"
+        )
+    for label in without:
+        bench.listener.failed(label, "skipped", "the framework sees no such device")
+
+
+def _devices(request: str) -> list[Device]:
+    if request == "all":
+        return ["cpu", "gpu"] if may_have_gpu() else ["cpu"]
+    return ["gpu" if request == "gpu" else "cpu"]
+
+
+def _first_blocks(bench: Bench, steps: int) -> list[Block]:
+    """Return the first seed's first block of `steps`, and one of each other shape that occurs."""
+    seed = bench.plan.seeds[0]
+    rows, _ = bench.split(seed)
+    blocks = next(training_blocks(rows, bench.plan.spec.training, seed, steps))
+    by_shape = {block.order.shape: block for block in reversed(blocks)}
+    return sorted(by_shape.values(), key=lambda block: -block.images)
+
+
+def _first_step(bench: Bench, cell: Cell) -> None:
+    """Time the first training step, in which compiled backends trace and compile."""
+    seed = bench.plan.seeds[0]
+    cell.ask("reset", initial_parameters(bench.plan.spec, seed), seed=seed)
+    block = _first_blocks(bench, 1)[0]
+    cell.facts["compile_seconds"] = _train_aside(bench, cell, block, "compile")
+
+
+def _train_aside(bench: Bench, cell: Cell, block: Block, phase: str) -> float:
+    """Train a block outside of the rounds, and return its seconds."""
+    seconds, loss = cell.train(block.order, block.rates)
+    fields = {"steps": len(block.order), "images": block.images, "seconds": seconds, "loss": loss}
+    bench.sample(cell, phase, seed=bench.plan.seeds[0], **fields)
+    return seconds
+
+
+def _check(bench: Bench, data: Path, batch: dict[str, NDArray[Any]]) -> None:
+    """Compare everyone's logits, loss and gradients with the reference's; see `agreement`."""
+    plan = bench.plan
+    seed = plan.seeds[0]
+    parameters = check_parameters(initial_parameters(plan.spec, seed))
+
+    def answer(cell: Cell) -> dict[str, NDArray[Any]]:
+        cell.ask("reset", parameters, seed=seed)
+        fields, arrays = cell.ask("gradients", batch)
+        return {**arrays, "loss": np.array(fields["loss"])}
+
+    bench.listener.phase("numpy", "reference")
+    reference = start_cell(plan.reference, "cpu", plan, bench.folder, "numpy")
+    try:
+        prepare_cell(reference)
+        open_cell(reference, bench.folder, data)
+        right = answer(reference)
+    finally:
+        reference.worker.close()
+
+    def check(cell: Cell) -> None:
+        agreement = compare(answer(cell), right, plan.precision)
+        cell.facts["equivalent"] = agreement.equivalent
+        cell.facts["equivalence_difference"] = agreement.difference
+        cell.facts["equivalence_where"] = agreement.where
+        bench.listener.agreed(cell.label, agreement)
+
+    bench.each("check", check)
+
+
+def _warm_up(bench: Bench) -> None:
+    """Train until a step's time is known, choose the blocks, and see each shape once.
+
+    Some backends compile little programs for each number of steps; none of that may fall into a
+    measured block.
+    """
+    fastest = math.inf
+
+    def train(cell: Cell, blocks: Sequence[Block]) -> float:
+        for block in blocks:
+            seconds = _train_aside(bench, cell, block, "warmup")
+            cell.facts["warmup_seconds"] = cell.facts.get("warmup_seconds", 0.0) + seconds
+        return seconds / len(blocks[-1].order)
+
+    def calibrate(cell: Cell) -> None:
+        nonlocal fastest
+        block = _first_blocks(bench, WARMUP_STEPS)[0]
+        fastest = min(fastest, train(cell, [block, block]))
+
+    training = bench.plan.spec.training
+    rows, _ = bench.split(bench.plan.seeds[0])
+    steps_per_epoch = max(len(rows) // training.batch_size, 1)
+    bench.each("warm-up", calibrate)
+    chosen = bench.plan.block_steps
+    bench.block_steps = chosen or steps_per_block(fastest, steps_per_epoch, training.epochs)
+    bench.each("warm-up", lambda cell: train(cell, _first_blocks(bench, bench.block_steps)))

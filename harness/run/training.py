@@ -1,0 +1,165 @@
+"""One seed: interleaved rounds of training, an evaluation after each epoch, then prediction."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import OrderHash
+from harness.errors import WorkerError
+from harness.run.bench import Bench
+from harness.run.blocks import Block, training_blocks, turns
+from harness.run.cell import Cell
+from harness.run.folder import now
+from harness.run.listener import Progress
+from harness.spec import initial_parameters
+
+PREDICT_ROUNDS = 4
+CALLS = {"single": 25, "batched": 5}  # predictions in each of the rounds
+
+
+def train_seed(bench: Bench, seed: int, order_hash: OrderHash) -> None:
+    """Train, test and time every running cell on `seed`; `order_hash` takes in every batch."""
+    spec = bench.plan.spec
+    parameters = initial_parameters(spec, seed)
+    bench.each("train", lambda cell: cell.ask("reset", parameters, seed=seed))
+    rows, validation = bench.split(seed)
+    epochs = list(training_blocks(rows, spec.training, seed, bench.block_steps))
+    steps = sum(len(block.order) for blocks in epochs for block in blocks)
+    bench.listener.seed_begins(seed, steps * sum(cell.running for cell in bench.cells))
+    round_number = 0
+    for epoch, blocks in enumerate(epochs):
+        for block in blocks:
+            order_hash.update(block.order)
+            _round(bench, block, seed, round_number)
+            round_number += 1
+        bench.each("", lambda cell, epoch=epoch: _after_epoch(bench, cell, seed, epoch, validation))  # type: ignore[misc]
+    _predict(bench, seed)
+    bench.each("", _measure_memory)
+
+
+def _round(bench: Bench, block: Block, seed: int, round_number: int) -> None:
+    """Let every cell train the same block, in an order drawn for this round."""
+    for position, turn in enumerate(turns(len(bench.cells), seed, round_number)):
+        cell = bench.cells[turn]
+        if cell.running:
+            try:
+                _turn(bench, cell, block, seed, round_number, position)
+            except WorkerError as error:
+                bench.fail(cell, error)
+
+
+def _turn(
+    bench: Bench, cell: Cell, block: Block, seed: int, round_number: int, position: int
+) -> None:
+    started_at = now()
+    seconds, loss = cell.train(block.order, block.rates)
+    sample = bench.sample(
+        cell,
+        "train",
+        seed=seed,
+        round=round_number,
+        position=position,
+        epoch=block.epoch + 1,
+        block=len(cell.blocks),
+        steps=len(block.order),
+        images=block.images,
+        seconds=seconds,
+        loss=loss,
+        started_at=started_at,
+    )
+    cell.blocks.append(sample)
+    if not math.isfinite(loss):
+        cell.outcome = ("diverged", f"the loss became {loss} in epoch {block.epoch + 1}")
+        bench.listener.failed(cell.label, *cell.outcome)
+    rate = block.images / seconds
+    bench.listener.trained(
+        Progress(cell.label, seed, block.epoch + 1, loss, rate, len(block.order))
+    )
+
+
+def _after_epoch(
+    bench: Bench, cell: Cell, seed: int, epoch: int, validation: NDArray[np.int64]
+) -> None:
+    """Evaluate: on the validation images where there are any, else, and at the end, on the test."""
+    is_last = epoch == bench.plan.spec.training.epochs - 1
+    if len(validation):
+        _evaluate(bench, cell, seed, epoch, "train", validation)
+    if is_last or not len(validation):
+        loss, accuracy, seconds = _evaluate(bench, cell, seed, epoch, "test", None)
+        cell.results["test_loss"], cell.results["test_accuracy"] = loss, accuracy
+        cell.results["eval_seconds"] = seconds
+    of_epoch = [block for block in cell.blocks if block["epoch"] == epoch + 1]
+    weights = [block["images"] for block in of_epoch]
+    if of_epoch:
+        losses = [block["loss"] for block in of_epoch]
+        cell.results["train_loss"] = float(np.average(losses, weights=weights))
+
+
+def _evaluate(
+    bench: Bench,
+    cell: Cell,
+    seed: int,
+    epoch: int,
+    split: str,
+    rows: NDArray[np.int64] | None,
+) -> tuple[float, float | None, float]:
+    started_at = now()
+    arrays = {} if rows is None else {"rows": rows}
+    size = bench.plan.spec.training.batch_size
+    fields, _ = cell.ask("evaluate", arrays, split=split, batch_size=size)
+    loss, accuracy, seconds = fields["loss"], fields["accuracy"], fields["seconds"]
+    phase = "test" if rows is None else "validation"
+    bench.sample(
+        cell,
+        phase,
+        seed=seed,
+        epoch=epoch + 1,
+        images=fields["images"],
+        seconds=seconds,
+        loss=loss,
+        accuracy=accuracy,
+        started_at=started_at,
+    )
+    bench.listener.evaluated(cell.label, seed, epoch + 1, phase, loss, accuracy)
+    return loss, accuracy, seconds
+
+
+def _predict(bench: Bench, seed: int) -> None:
+    """Time single predictions and whole batches, in turns as in training."""
+    sizes = {"single": 1, "batched": bench.plan.spec.training.batch_size}
+
+    def predict(cell: Cell, kind: str, round_number: int) -> None:
+        started_at, size = now(), sizes[kind]
+        _, arrays = cell.ask("predict", batch_size=size, calls=CALLS[kind])
+        seconds = arrays["seconds"]
+        bench.folder.add_samples(
+            {
+                **cell.keys,
+                "seed": seed,
+                "round": round_number,
+                "phase": "predict",
+                "block": call,
+                "images": size,
+                "seconds": float(value),
+                "started_at": started_at,
+            }
+            for call, value in enumerate(seconds)
+        )
+        if round_number >= 0:  # the one before the first meets each shape, and is not counted
+            cell.predictions.setdefault(kind, []).extend(seconds.tolist())
+
+    for round_number in range(-1, PREDICT_ROUNDS):
+        for kind in sizes:
+            bench.each(
+                "predict" if round_number < 0 and kind == "single" else "",
+                lambda cell, kind=kind, number=round_number: predict(cell, kind, number),  # type: ignore[misc]
+            )
+
+
+def _measure_memory(cell: Cell) -> None:
+    fields, _ = cell.ask("memory")
+    cell.results["peak_host_bytes"] = fields["host"]
+    cell.results["peak_device_bytes"] = fields["device"]

@@ -1,0 +1,183 @@
+"""The table at the end of a run: one line for each backend and device, and what to make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.run.agreement import TOLERANCE
+from harness.run.figures import paired_ratio
+from harness.run.folder import read_rows
+from harness.verdict.accuracy import AccuracyVerdict, judge_accuracy
+
+Row = Mapping[str, Any]
+
+
+@dataclass
+class Line:
+    """One backend on one device: its rows, one for each seed, and its measured blocks."""
+
+    backend: str
+    device: str
+    rows: list[Row] = field(default_factory=list)
+    blocks: list[Row] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """What the user would type, and the device."""
+        return f"{self.backend} on {self.device}"
+
+    @property
+    def finished(self) -> list[Row]:
+        """The rows of the seeds that ended well."""
+        return [row for row in self.rows if row["status"] == "ok"]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its speed may be set beside the others': the same network, and it finished."""
+        return bool(self.finished) and all(row["equivalent"] for row in self.rows)
+
+    def values(self, column: str) -> list[float]:
+        """Return a column over the finished seeds, without gaps."""
+        return [row[column] for row in self.finished if row[column] is not None]
+
+    def typical(self, column: str) -> float | None:
+        """Return the median of a column over the finished seeds."""
+        values = self.values(column)
+        return median(values) if values else None
+
+
+def read_lines(folder: Path) -> list[Line]:
+    """Return the lines of a results folder, the fastest comparable one first."""
+    lines: dict[tuple[str, str], Line] = {}
+    for row in read_rows(folder / "summary.csv"):
+        _line(lines, row).rows.append(row)
+    for row in read_rows(folder / "samples.csv"):
+        if row["phase"] == "train":
+            _line(lines, row).blocks.append(row)
+    return sorted(
+        lines.values(),
+        key=lambda line: (not line.comparable, -(line.typical("train_images_per_second") or 0)),
+    )
+
+
+def _line(lines: dict[tuple[str, str], Line], row: Row) -> Line:
+    backend = f"{row['backend']}@{row['variant']}" if row["variant"] else row["backend"]
+    return lines.setdefault((backend, row["device"]), Line(backend, row["device"]))
+
+
+def results_table(lines: Sequence[Line]) -> Table:
+    """Return the table; it fits a terminal of 80 columns."""
+    table = Table(pad_edge=False, box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for name in ("\nbackend", "\non", "test\naccuracy %", "same\nnet"):
+        table.add_column(name, no_wrap=True)
+    figures = (
+        "train\nimages/s",
+        "times\nfastest",
+        "predict\nimages/s",
+        "first\nstep s",
+        "peak\nMB",
+    )
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    fastest = next((line for line in lines if line.comparable), None)
+    for line in lines:
+        table.add_row(*_cells(line, fastest))
+    return table
+
+
+def _cells(line: Line, fastest: Line | None) -> list[str | Text]:
+    status = next((row["status"] for row in line.rows if row["status"] != "ok"), "ok")
+    if not line.finished:
+        return [line.backend, line.device, "", Text(status, "red")]
+    same = Text("yes", "green") if line.comparable else Text("NO", "bold red")
+    speed = _figure(line.typical("train_images_per_second"))
+    ratio = ""
+    if fastest and line.comparable:
+        times = 1.0 if line is fastest else paired_ratio(line.blocks, fastest.blocks)
+        ratio = f"{times:.2f}" if times else ""
+    host = line.typical("peak_device_bytes") or line.typical("peak_host_bytes")
+    return [
+        line.backend,
+        line.device,
+        _accuracy(line.values("test_accuracy")) if status == "ok" else Text(status, "red"),
+        same,
+        speed if line.comparable else f"({speed})",
+        ratio,
+        _figure(line.typical("predict_images_per_second")),
+        f"{line.typical('compile_seconds') or 0:.2f}",
+        _figure(host / 1e6 if host else None),
+    ]
+
+
+def _accuracy(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):.2f}{spread}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def remarks(lines: Sequence[Line]) -> list[str]:
+    """Return what the table cannot say: who differs and where, who failed, how sure it is."""
+    found = []
+    comparable = [line for line in lines if line.comparable]
+    for line in lines:
+        found += _remarks_on(line)
+    accuracies = {
+        line.label: line.values("test_accuracy")
+        for line in comparable
+        if len(line.values("test_accuracy")) == len(line.rows)
+    }
+    found.append(say_accuracy(judge_accuracy(accuracies), accuracies))
+    return [remark for remark in found if remark]
+
+
+def _remarks_on(line: Line) -> list[str]:
+    found = []
+    first = line.rows[0]
+    if first["equivalent"] is False:
+        tolerance = TOLERANCE[first["precision"]]
+        found.append(
+            f"{line.label} is NOT the same network: {first['equivalence_where']} differs by "
+            f"{first['equivalence_difference']:.1e} of its largest value, above {tolerance:.0e}; "
+            "its speed is not comparable"
+        )
+    for row in line.rows:
+        if row["status"] != "ok":
+            reason = str(row["error"] or "").partition("\n")[0]
+            found.append(f"{line.label}, seed {row['seed']}: {row['status']}: {reason}")
+    notes = sorted({row["note"] for row in line.finished if row["note"]})
+    return found + [f"{line.label}: {note}" for note in notes]
+
+
+def say_accuracy(verdict: AccuracyVerdict, accuracies: Mapping[str, Sequence[float]]) -> str:
+    """Return the verdict on accuracy as a sentence; empty where there is nothing to judge."""
+    points = f"{100 * verdict.margin:g} point"
+    pair = " and ".join(verdict.pair)
+    interval = f"{100 * verdict.low:+.2f} to {100 * verdict.high:+.2f} points"
+    match verdict.answer:
+        case "comparable":
+            return f"Accuracies are comparable within {points}; widest: {pair}, {interval}."
+        case "different":
+            return f"Accuracies differ by more than {points}: {pair}, {interval}."
+        case "inconclusive":
+            needed = verdict.seeds_needed
+            more = f"about --seeds {needed} would settle it" if needed else "no seeds would settle"
+            return f"Accuracies: no verdict at a margin of {points}: {pair}, {interval}; {more}."
+    if len(accuracies) > 1:
+        means = [mean(values) for values in accuracies.values()]
+        return (
+            f"Accuracies lie within {100 * (max(means) - min(means)):.2f} points; from one seed "
+            "that is no verdict. Try: --seeds 3"
+        )
+    return ""

@@ -1,0 +1,1 @@
+"""Statistics: what may be said of measurements, and with which error rate."""

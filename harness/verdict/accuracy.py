@@ -1,0 +1,92 @@
+"""Are the backends' accuracies comparable? Two one-sided tests over seeds, paired by seed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Answer = Literal["comparable", "different", "inconclusive", "not judged"]
+MARGIN = 0.01  # one point of accuracy
+ALPHA = 0.05
+MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class AccuracyVerdict:
+    """The answer for a group of backends, and for the pair that decides it.
+
+    `difference` is the mean over seeds of `pair`'s first less its second, `low` and `high` its
+    interval of confidence `1 - 2 alpha`; all are shares, as is `margin`. `seeds_needed` is how
+    many would settle an inconclusive answer if the figures stayed as they are, where any would.
+    """
+
+    answer: Answer
+    margin: float = MARGIN
+    pair: tuple[str, str] = ("", "")
+    difference: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    seeds_needed: int | None = None
+
+
+def judge_accuracy(
+    by_backend: Mapping[str, Sequence[float]], margin: float = MARGIN, alpha: float = ALPHA
+) -> AccuracyVerdict:
+    """Judge all pairs of backends; `by_backend` has each one's accuracies in the order of seeds.
+
+    Comparable: for every pair, the interval of the mean difference lies within `margin`, which is
+    Schuirmann's two one-sided t-tests at level `alpha` (1987). As all pairs must pass, no
+    correction for their number is due (Berger 1982). Different: for some pair it lies wholly
+    outside, at `alpha` over the number of pairs (Bonferroni). Fewer than two seeds or backends
+    are not judged.
+    """
+    pairs = list(itertools.combinations(by_backend, 2))
+    count = min(map(len, by_backend.values()), default=0)
+    if count < 2 or not pairs:
+        return AccuracyVerdict("not judged", margin)
+    judged = [_judge_pair(by_backend, pair, margin, alpha, len(pairs)) for pair in pairs]
+    order: tuple[Answer, ...] = ("different", "inconclusive", "comparable")
+    return min(judged, key=lambda v: (order.index(v.answer), -max(abs(v.low), abs(v.high))))
+
+
+def _judge_pair(
+    by_backend: Mapping[str, Sequence[float]],
+    pair: tuple[str, str],
+    margin: float,
+    alpha: float,
+    pairs: int,
+) -> AccuracyVerdict:
+    left, right = (np.asarray(by_backend[name], np.float64) for name in pair)
+    differences = left - right
+    count, mean = len(differences), float(differences.mean())
+    deviation = float(differences.std(ddof=1))
+    half = _half_width(count, deviation, alpha)
+    strict = _half_width(count, deviation, alpha / pairs)
+    answer: Answer = "inconclusive"
+    if abs(mean) + half < margin:
+        answer = "comparable"
+    elif abs(mean) - strict > margin:
+        answer = "different"
+    needed = None
+    if answer == "inconclusive":
+        needed = _seeds_needed(count, deviation, abs(margin - abs(mean)), alpha / pairs)
+    return AccuracyVerdict(answer, margin, pair, mean, mean - half, mean + half, needed)
+
+
+def _half_width(count: int, deviation: float, alpha: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(1 - alpha, count - 1)) * deviation / math.sqrt(count)
+
+
+def _seeds_needed(count: int, deviation: float, distance: float, alpha: float) -> int | None:
+    """Return the least number of seeds whose interval is narrower than `distance` on each side."""
+    for seeds in range(count + 1, MOST_SEEDS + 1):
+        if _half_width(seeds, deviation, alpha) < distance:
+            return seeds
+    return None
