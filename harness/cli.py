@@ -235,10 +235,18 @@ def _print(objects: list[dict[str, Any]], as_json: bool, columns: dict[str, Any]
     Console().print(table, markup=False, highlight=False)
 
 
-def main() -> None:
-    """Run the command line; an error that a user can meet is one message, never a traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; an error that a user can meet is one message, never a traceback.
+
+    Args:
+        arguments: those behind the program's name; None for the process's own.
+
+    Raises:
+        SystemExit: always, with the exit code.
+
+    """
     try:
-        app()
+        app(args=arguments)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from harness.contract import Precision
-from harness.data import Dataset
+from harness.data import Dataset, epoch_batches, split
 from harness.errors import UsageError, did_you_mean
 from harness.machine import available_cpus, may_have_gpu
 from harness.registry import BackendInfo
@@ -107,7 +107,10 @@ def make_plan(
 
 def _check_range(option: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UsageError(f"{option} {value:g}; allowed: {low:g} to {high:g}. Try: {option} {low:g}")
+        near = min(max(value, low), high) if value == value else low
+        raise UsageError(
+            f"{option} {value:.10g}; allowed: {low:.10g} to {high:.10g}. Try: {option} {near:.10g}"
+        )
 
 
 def _check_word(option: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -119,10 +122,11 @@ def _check_word(option: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def check_fit(spec: Spec, outputs: int, dataset: Dataset) -> None:
-    """See that the model takes these images and that its loss can use these labels.
+    """See that the model takes these images, that its loss can use these labels, in its batches.
 
     Raises:
         UsageError: they do not fit; the message says what each of the two has.
+        DataError: there are too few images for one batch, or for the validation split.
 
     """
     if tuple(spec.input) != dataset.image_shape:
@@ -147,6 +151,9 @@ def check_fit(spec: Spec, outputs: int, dataset: Dataset) -> None:
             f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has "
             f"{dataset.classes} classes. Try: units = {dataset.classes} in the last layer"
         )
+    training = spec.training
+    rows, _ = split(len(dataset.train_images), training.validation_split, seed=0)
+    epoch_batches(rows, training.batch_size, 0, 0, training.last_batch)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -86,7 +86,9 @@ def _half_width(count: int, deviation: float, alpha: float) -> float:
 
 def _seeds_needed(count: int, deviation: float, distance: float, alpha: float) -> int | None:
     """Return the least number of seeds whose interval is narrower than `distance` on each side."""
-    for seeds in range(count + 1, MOST_SEEDS + 1):
-        if _half_width(seeds, deviation, alpha) < distance:
-            return seeds
-    return None
+    from scipy.stats import t
+
+    seeds = np.arange(count + 1, MOST_SEEDS + 1)
+    widths = t.ppf(1 - alpha, seeds - 1) * deviation / np.sqrt(seeds)
+    enough = seeds[widths < distance]
+    return int(enough[0]) if len(enough) else None

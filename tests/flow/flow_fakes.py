@@ -1,0 +1,123 @@
+"""Backends for the tests of a run: the NumPy reference, and what can go wrong with it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from backends.numpy_backend import NumpyBackend, NumpySession
+from harness.contract import DeviceInfo, import_source
+
+
+class Twin(NumpyBackend):
+    """The reference under another name."""
+
+    name = "twin"
+    variants: ClassVar = {"": ("numpy",)}
+    in_all = True
+    session = NumpySession
+
+    def open(self, path, spec, variant, setting):
+        return self.session(import_source(path), spec)
+
+
+class Other(Twin):
+    name = "other"
+
+
+class WrongSession(NumpySession):
+    def gradients(self, images, targets, masks=None):
+        found = super().gradients(images, targets, masks)
+        wrong = {**found.parameters, "dense1.bias": found.parameters["dense1.bias"] * 1.01}
+        return replace(found, parameters=wrong)
+
+
+class Wrong(Twin):
+    """One gradient is 1 % too large."""
+
+    name = "wrong"
+    session = WrongSession
+
+
+class FailingSession(NumpySession):
+    """Trains well for one seed, then does `harm`."""
+
+    resets: tuple[int, ...] = ()
+
+    def reset(self, parameters, seed):
+        super().reset(parameters, seed)
+        self.resets = (*self.resets, seed)
+
+    def train(self, order, learning_rates, masks=None):
+        losses = super().train(order, learning_rates, masks)
+        return losses if self.resets[-1] == 0 else self.harm(losses)
+
+
+class CrashingSession(FailingSession):
+    def harm(self, losses):
+        print("about to crash")
+        os._exit(3)
+
+
+class Crashing(Twin):
+    name = "crashing"
+    session = CrashingSession
+
+
+class DivergingSession(FailingSession):
+    def harm(self, losses):
+        return losses * np.nan
+
+
+class Diverging(Twin):
+    name = "diverging"
+    session = DivergingSession
+
+
+class HangingSession(FailingSession):
+    def harm(self, losses):
+        time.sleep(3600)
+
+
+class Hanging(Twin):
+    name = "hanging"
+    session = HangingSession
+
+
+class WaitingSession(FailingSession):
+    """Says in a file that it is in its second block of seed 1, and lets it last."""
+
+    blocks = 0
+
+    def harm(self, losses):
+        self.blocks += 1
+        if self.blocks == 2:
+            Path(os.environ["FLOW_SIGNAL"]).touch()
+        time.sleep(0.2)
+        return losses
+
+
+class Waiting(Twin):
+    name = "waiting"
+    session = WaitingSession
+
+
+class Broken(Twin):
+    """Cannot even be prepared."""
+
+    name = "broken"
+
+    def prepare(self, variant, setting):
+        raise RuntimeError("no such luck")
+
+
+class WithGpu(Twin):
+    name = "withgpu"
+
+    def devices(self):
+        return [DeviceInfo("cpu", "cpu"), DeviceInfo("gpu", "Imaginary 1")]

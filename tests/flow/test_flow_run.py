@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flow_model import MODEL
+
+from harness.errors import UsageError
+from harness.run.figures import training_figures
+
+
+def test_two_backends_of_one_network_get_the_same_and_do_the_same(go):
+    ran = go("twin", "other")
+    assert [row["status"] for row in ran.rows] == ["ok"] * 4
+    assert all(row["equivalent"] for row in ran.rows)
+    for seed in (0, 1):
+        twin, other = ran.row("twin", seed), ran.row("other", seed)
+        for column in ("order_hash", "init_hash", "train_loss", "test_accuracy", "dataset_hash"):
+            assert twin[column] == other[column], column
+    assert ran.row("twin", 0)["order_hash"] != ran.row("twin", 1)["order_hash"]
+    assert ran.row("twin", 0)["init_hash"] != ran.row("twin", 1)["init_hash"]
+
+
+def test_every_column_of_the_design_is_filled(go):
+    row = go("twin", seeds=1).row("twin")
+    empty = {name for name, value in row.items() if value is None}
+    assert empty <= {"error", "note", "variant", "peak_device_bytes", "commit", "dirty"}
+
+
+def test_all_train_in_every_round_in_turns_that_vary(go):
+    ran = go("twin", "other", epochs=8, seeds=1)
+    rounds = defaultdict(list)
+    for sample in ran.of("train"):
+        rounds[sample["round"]].append(sample)
+    assert sorted(rounds) == list(range(len(rounds)))
+    orders = set()
+    for samples in rounds.values():
+        assert [sample["position"] for sample in samples] == [0, 1]
+        assert (
+            len({(sample["steps"], sample["images"], sample["epoch"]) for sample in samples}) == 1
+        )
+        orders.add(tuple(sample["backend"] for sample in samples))
+    assert orders == {("twin", "other"), ("other", "twin")}
+
+
+def test_blocks_stay_within_their_epoch_and_hold_every_step(go):
+    ran = go("twin", seeds=1)
+    steps = defaultdict(list)
+    for sample in ran.of("train"):
+        steps[sample["epoch"]].append(sample["steps"])
+    assert {epoch: sum(block) for epoch, block in steps.items()} == {1: 10, 2: 10, 3: 10}
+    assert all(max(block) <= 4 and max(block) - min(block) <= 1 for block in steps.values())
+
+
+def test_a_last_partial_batch_is_trained_when_kept(go):
+    ran = go("twin", seeds=1, model=MODEL + 'last_batch = "keep"\n')
+    images = [sample["images"] for sample in ran.of("train", epoch=1)]
+    assert sum(images) == 84
+    assert {sample["images"] for sample in ran.of("warmup")} >= {4}, "its shape is met before"
+
+
+def test_figures_can_be_computed_anew_from_the_samples(go):
+    ran = go("twin", epochs=5, seeds=1)
+    row = ran.row("twin")
+    figures, _ = training_figures(ran.of("train"))
+    for column, value in figures.items():
+        assert row[column] == pytest.approx(value), column
+    single = [s["seconds"] for s in ran.of("predict", images=1) if s["round"] >= 0]
+    assert row["predict_ms_p50"] == pytest.approx(1000 * np.median(single))
+    batched = [s["seconds"] for s in ran.of("predict", images=8) if s["round"] >= 0]
+    assert row["predict_images_per_second"] == pytest.approx(8 / np.median(batched))
+    last = ran.of("train", epoch=5)
+    weights = [sample["images"] for sample in last]
+    assert row["train_loss"] == pytest.approx(
+        np.average([sample["loss"] for sample in last], weights=weights)
+    )
+
+
+def test_without_validation_the_test_set_is_seen_after_each_epoch(go):
+    ran = go("twin", seeds=1)
+    assert [sample["epoch"] for sample in ran.of("test")] == [1, 2, 3]
+    assert ran.row("twin")["test_accuracy"] == ran.of("test")[-1]["accuracy"]
+
+
+def test_with_validation_the_test_set_is_seen_once_at_the_end(go):
+    ran = go("twin", seeds=1, model=MODEL + "validation_split = 0.25\n")
+    assert [(s["epoch"], s["images"]) for s in ran.of("validation")] == [(1, 21), (2, 21), (3, 21)]
+    assert [sample["epoch"] for sample in ran.of("test")] == [3]
+    assert sum(sample["images"] for sample in ran.of("train", epoch=1)) == 56, "63 without a rest"
+
+
+def test_the_first_step_is_timed_before_anything_else_compiles(go):
+    ran = go("twin", seeds=1)
+    assert ran.samples[0]["phase"] == "compile"
+    assert ran.row("twin")["compile_seconds"] == ran.samples[0]["seconds"]
+
+
+def test_a_backend_that_differs_is_marked_by_name_and_amount(go):
+    ran = go("twin", "wrong")
+    assert ran.row("twin")["equivalent"] is True
+    row = ran.row("wrong")
+    assert (row["status"], row["equivalent"]) == ("ok", False)
+    assert row["equivalence_where"] == "gradient.dense1.bias"
+    assert row["equivalence_difference"] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_crash_costs_only_its_own_rows(go):
+    ran = go("twin", "crashing")
+    assert [ran.row("twin", seed)["status"] for seed in (0, 1)] == ["ok", "ok"]
+    assert ran.row("crashing", 0)["status"] == "ok"
+    row = ran.row("crashing", 1)
+    assert row["status"] == "crashed"
+    assert "exit code 3" in row["error"]
+    assert "about to crash" in row["error"], "the end of its log"
+    assert len(ran.of("train", backend="twin", seed=1)) == 9
+
+
+def test_a_loss_that_is_no_number_ends_the_seed_and_nothing_else(go):
+    ran = go("twin", "diverging", seeds=3)
+    assert [ran.row("diverging", seed)["status"] for seed in (0, 1, 2)] == [
+        "ok",
+        "diverged",
+        "diverged",
+    ]
+    assert "epoch 1" in ran.row("diverging", 1)["error"]
+    assert len(ran.of("train", backend="diverging", seed=1)) == 1
+    assert ran.row("twin", 2)["status"] == "ok"
+
+
+def test_a_hang_is_ended_after_the_limit(go):
+    ran = go("twin", "hanging", timeout=4.0)
+    assert ran.row("hanging", 1)["status"] == "timed-out"
+    assert "--timeout" in ran.row("hanging", 1)["error"]
+    assert ran.row("twin", 1)["status"] == "ok"
+
+
+def test_a_backend_that_cannot_be_prepared_has_rows_for_every_seed(go):
+    ran = go("broken", "twin")
+    for seed in (0, 1):
+        assert ran.row("broken", seed)["status"] == "failed"
+        assert "no such luck" in ran.row("broken", seed)["error"]
+        assert ran.row("twin", seed)["status"] == "ok"
+
+
+def test_when_all_fail_the_rows_say_so(go):
+    ran = go("broken")
+    assert [row["status"] for row in ran.rows] == ["failed", "failed"]
+
+
+def test_gpu_rows_stand_beside_cpu_rows(go, monkeypatch):
+    monkeypatch.setattr("harness.run.preparation.may_have_gpu", lambda: True)
+    ran = go("twin", "withgpu", device="all", seeds=1)
+    found = {(row["backend"], row["device"], row["device_name"]) for row in ran.rows}
+    assert found == {
+        ("twin", "cpu", "cpu"),
+        ("withgpu", "cpu", "cpu"),
+        ("withgpu", "gpu", "Imaginary 1"),
+    }
+
+
+def test_no_gpu_is_an_error_only_where_one_was_asked_for(go, monkeypatch):
+    monkeypatch.setattr("harness.run.preparation.may_have_gpu", lambda: False)
+    monkeypatch.setattr("harness.run.plan.may_have_gpu", lambda: False)
+    assert [row["device"] for row in go("withgpu", device="all", seeds=1).rows] == ["cpu"]
+    with pytest.raises(UsageError, match="--device gpu: this machine has none"):
+        go("withgpu", device="gpu")
+
+
+def test_a_gpu_that_no_framework_sees_is_an_error_where_one_was_asked_for(go, monkeypatch):
+    monkeypatch.setattr("harness.run.plan.may_have_gpu", lambda: True)
+    with pytest.raises(UsageError, match="none is seen by twin"):
+        go("twin", device="gpu")
+
+
+def test_the_source_that_was_run_lies_beside_the_results(go):
+    ran = go("twin", seeds=1)
+    source = (ran.path / "models" / "small_twin.py").read_text(encoding="utf-8")
+    assert "def make_model" in source
+    assert (ran.path / "logs" / "twin.log").exists()
+    assert Path(ran.path / "machine.json").exists()
+
+
+def test_a_class_problem_can_be_trained_by_squared_error_on_one_hot_rows(go):
+    model = MODEL.replace("[training]", '[training]\nloss = "mean_squared_error"')
+    row = go("twin", seeds=1, model=model).row("twin")
+    assert row["status"] == "ok"
+    assert row["test_accuracy"] is not None

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from harness.verdict.accuracy import judge_accuracy
+
+
+def test_nearly_the_same_accuracies_are_comparable():
+    verdict = judge_accuracy({"a": [0.980, 0.981, 0.979], "b": [0.981, 0.980, 0.980]})
+    assert verdict.answer == "comparable"
+    assert verdict.low < verdict.difference < verdict.high
+
+
+def test_a_large_and_steady_difference_is_different():
+    verdict = judge_accuracy(
+        {"a": [0.98, 0.97, 0.99], "b": [0.95, 0.94, 0.961], "c": [0.98, 0.97, 0.99]}
+    )
+    assert verdict.answer == "different"
+    assert verdict.pair in (("a", "b"), ("b", "c"))
+
+
+def test_wide_scatter_is_inconclusive_and_says_how_many_seeds_would_settle_it():
+    scattered = {"a": [0.97, 0.99, 0.95], "b": [0.98, 0.96, 0.97]}
+    verdict = judge_accuracy(scattered)
+    assert verdict.answer == "inconclusive"
+    assert verdict.seeds_needed is not None
+    assert verdict.seeds_needed > 3
+    # With as many seeds of the same scatter, a and b alternating around the same mean, it is.
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, verdict.seeds_needed)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    differences = np.subtract(*scattered.values())
+    more = differences.mean() + noise * differences.std(ddof=1)
+    many = {"a": 0.9 + more, "b": np.full(len(more), 0.9)}
+    assert judge_accuracy(many).answer == "comparable"
+
+
+def test_the_interval_is_that_of_two_one_sided_t_tests():
+    differences = np.array([0.004, -0.002, 0.003, 0.001])
+    verdict = judge_accuracy({"a": 0.9 + differences, "b": np.full(4, 0.9)}, margin=0.01)
+    interval = ttest_1samp(differences, 0).confidence_interval(0.90)
+    assert verdict.low == pytest.approx(interval.low)
+    assert verdict.high == pytest.approx(interval.high)
+
+
+def test_the_error_rate_is_kept_at_the_edge_of_the_margin():
+    """A true difference of just the margin may be called comparable in 5 % of cases."""
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(1000):
+        a = 0.9 + 0.01 + rng.normal(0, 0.003, 5)
+        wrong += judge_accuracy({"a": a, "b": np.full(5, 0.9)}).answer == "comparable"
+    assert 0.02 < wrong / 1000 < 0.08
+
+
+def test_identical_accuracies_are_comparable_though_they_do_not_scatter():
+    assert judge_accuracy({"a": [0.98, 0.97], "b": [0.98, 0.97]}).answer == "comparable"
+
+
+@pytest.mark.parametrize("few", [{}, {"a": [0.9, 0.8]}, {"a": [0.9], "b": [0.8]}])
+def test_one_seed_or_one_backend_is_not_judged(few):
+    assert judge_accuracy(few).answer == "not judged"
