@@ -129,7 +129,7 @@ def backends(as_json: AsJson = False) -> None:
     from harness import registry
 
     known = registry.describe()
-    objects = [
+    objects: list[dict[str, Any]] = [
         {
             "name": info.label,
             "installed": not info.missing and not info.error,
@@ -148,9 +148,17 @@ def backends(as_json: AsJson = False) -> None:
             "backend": lambda o: o["name"],
             "in all": lambda o: "yes" if o["in_all"] else "",
             "versions": lambda o: "  ".join(f"{k} {v}" for k, v in o["versions"].items()),
-            "": lambda o: o["error"] or (f"not installed; {o['install']}" if o["missing"] else ""),
+            "": lambda o: o["error"] or ("not installed" if o["missing"] else ""),
         },
     )
+    missing: dict[str, list[str]] = {}
+    for item in objects:
+        if item["missing"]:
+            missing.setdefault(item["install"], []).append(item["name"])
+    if missing and not as_json:
+        print()
+        for install, names in missing.items():
+            print(f"For {', '.join(names)}: {install}")
 
 
 @app.command(epilog="Example: python -m harness models --json")
@@ -179,7 +187,6 @@ def models(as_json: AsJson = False) -> None:
             "input": lambda o: "x".join(map(str, o["input"])),
             "parameters": lambda o: f"{o['parameters']:,}",
             "MFLOP/image": lambda o: f"{o['flops_per_image'] / 1e6:,.2f}",
-            "": lambda o: o["description"],
         },
     )
 
@@ -200,7 +207,6 @@ def datasets(as_json: AsJson = False) -> None:
             "classes": lambda o: o["classes"] or "",
             "train": lambda o: f"{o['train']:,}" if o["train"] else "",
             "test": lambda o: f"{o['test']:,}" if o["test"] else "",
-            "what": lambda o: o["description"],
             "where": lambda o: o["where"],
         },
     )
@@ -229,7 +235,8 @@ def _print(objects: list[dict[str, Any]], as_json: bool, columns: dict[str, Any]
 
     table = Table(pad_edge=False, box=None, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold")
+        # The name is what the user types next, so it stays in one piece.
+        table.add_column(name, overflow="fold", no_wrap=name == next(iter(columns)))
     for item in objects:
         table.add_row(*(str(show(item)) for show in columns.values()))
     Console().print(table, markup=False, highlight=False)

@@ -51,8 +51,11 @@ def gpus() -> tuple[dict[str, Any], ...]:
         return ()
     found = []
     for line in done.stdout.splitlines():
-        name, memory, driver = (part.strip() for part in line.split(","))
-        size = int(memory) * 2**20 if memory.isdigit() else None
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) != 3:  # a remark, such as that there are no devices
+            continue
+        name, memory, driver = parts
+        size = int(memory) * 2**20 if memory.isdecimal() else None
         found.append({"name": name, "memory_bytes": size, "driver": driver})
     return tuple(found)
 

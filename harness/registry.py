@@ -11,14 +11,17 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
+from importlib.metadata import entry_points, packages_distributions, version
 from typing import Any
 
 from harness.errors import HarnessError, NotInstalledError, UsageError, did_you_mean
 
 GROUP = "harness.backends"
+DESCRIBE_SECONDS = 120.0
+MARK = "harness.backends="  # begins the line that describes them, among what plug-ins print
 
 
 @dataclass(frozen=True)
@@ -55,34 +58,41 @@ def describe_here() -> list[BackendInfo]:
     found: dict[str, BackendInfo] = {}
     distributions = packages_distributions()
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        target = f"{entry.module}:{entry.attr}"
+        target, bracket, extras = entry.value.replace(" ", "").partition("[")
+        package = entry.dist.name if entry.dist else "cnn-harness"
+        install = f'pip install "{package}{bracket}{extras}"'
         try:
-            backend = load_backend(target)
-            variants, in_all = dict(backend.variants), bool(backend.in_all)
-        except Exception as error:  # a broken plug-in must not hide the others
+            infos = _variants(entry.name, target, install, distributions)
+        except (Exception, SystemExit) as error:  # a broken plug-in must not hide the others
             reason = f"{type(error).__name__}: {error}"
-            found[entry.name] = BackendInfo(
-                entry.name, "", target, False, (), {}, _install_line(entry), reason
-            )
-            continue
-        for variant, modules in variants.items():
-            missing = tuple(m for m in modules if importlib.util.find_spec(m) is None)
-            versions = {
-                m: version(distributions[m][0])
-                for m in modules
-                if m not in missing and m in distributions
-            }
-            info = BackendInfo(
-                entry.name, variant, target, in_all, missing, versions, _install_line(entry)
-            )
-            found[info.label] = info
+            infos = [BackendInfo(entry.name, "", target, False, (), {}, install, reason)]
+        found |= {info.label: info for info in infos}
     return list(found.values())
 
 
-def _install_line(entry: EntryPoint) -> str:
-    package = entry.dist.name if entry.dist else "cnn-harness"
-    extras = f"[{','.join(entry.extras)}]" if entry.extras else ""
-    return f'pip install "{package}{extras}"'
+def _variants(
+    name: str, target: str, install: str, distributions: Mapping[str, list[str]]
+) -> list[BackendInfo]:
+    """Load one class and describe what it offers."""
+    backend = load_backend(target)
+    in_all = bool(backend.in_all)
+    infos = []
+    for variant, modules in backend.variants.items():
+        missing = tuple(m for m in modules if not _is_installed(m))
+        versions = {
+            m: version(distributions[m][0])
+            for m in modules
+            if m not in missing and m in distributions
+        }
+        infos.append(BackendInfo(name, variant, target, in_all, missing, versions, install))
+    return infos
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a.b, where there is no a
+        return False
 
 
 def describe() -> list[BackendInfo]:
@@ -92,24 +102,31 @@ def describe() -> list[BackendInfo]:
         HarnessError: that process failed.
 
     """
-    done = subprocess.run(
-        [sys.executable, "-c", "from harness import registry; registry.print_description()"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if done.returncode != 0:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "from harness import registry; registry.print_description()"],
+            capture_output=True,
+            text=True,
+            timeout=DESCRIBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise HarnessError(
+            f"cannot list the backends: a plug-in did not load in {DESCRIBE_SECONDS:g} s"
+        ) from None
+    lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if done.returncode != 0 or not lines:
         raise HarnessError(f"cannot list the backends:\n{done.stderr.strip()[-2000:]}")
     return [
         BackendInfo(**{**item, "missing": tuple(item["missing"])})
-        for item in json.loads(done.stdout.splitlines()[-1])
+        for item in json.loads(lines[0].removeprefix(MARK))
     ]
 
 
 def print_description() -> None:
-    """Print `describe_here` as one line of JSON; the other end of `describe`."""
-    print(json.dumps([asdict(info) for info in describe_here()]))
+    """Print `describe_here` as one line of JSON, whatever plug-ins print; for `describe`."""
+    infos = [asdict(info) for info in describe_here()]
+    print(f"\n{MARK}{json.dumps(infos)}")
 
 
 def select(
@@ -129,7 +146,10 @@ def select(
     """
     chosen: dict[str, BackendInfo] = {}
     skipped: dict[str, tuple[BackendInfo, str]] = {}
-    for part in filter(None, (part.strip() for part in request.split(","))):
+    parts = [part.strip() for part in request.split(",") if part.strip()]
+    if not parts:
+        raise UsageError(f"--backend {request!r} leaves no backend to run. Try: --backend all")
+    for part in parts:
         for info in _matches(part, known):
             reason = info.error or (f"{', '.join(info.missing)} not installed" * bool(info.missing))
             if not reason:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,18 @@ Row = dict[str, Any]
 
 @dataclass
 class Bench:
-    """What the phases of a run share. `rows` are those of the summary so far, also on disk."""
+    """What the phases of a run share.
+
+    `scratch` is a folder that ends with the run, for its data and for what frameworks leave
+    behind. `rows` are those of the summary so far, also on disk.
+    """
 
     plan: Plan
     dataset: Dataset
     folder: ResultsFolder
     listener: Listener
     machine_key: str
+    scratch: Path
     cells: list[Cell] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     block_steps: int = 1

@@ -96,11 +96,22 @@ class Cell:
 
 
 def start_cell(
-    info: BackendInfo, device: Device, plan: Plan, folder: ResultsFolder, label: str
+    info: BackendInfo,
+    device: Device,
+    plan: Plan,
+    folder: ResultsFolder,
+    scratch: Path,
+    label: str,
 ) -> Cell:
-    """Start the worker of a cell; nothing is imported in it yet."""
+    """Start the worker of a cell; nothing is imported in it yet.
+
+    Its temporary files go to a folder of its own below `scratch`: none are left behind, and no
+    cache of an earlier run, such as that of torch.compile, makes its first step seem short.
+    """
+    temporary = scratch / label.replace(" ", "_")
+    temporary.mkdir()
     log = folder.logs / f"{label.replace(' ', '_')}.log"
-    environment = worker_environment(plan.environment, plan.threads)
+    environment = {**worker_environment(plan.environment, plan.threads), "TMPDIR": str(temporary)}
     return Cell(info, device, label, WorkerProcess(label, log, environment, plan.threads), plan)
 
 

@@ -61,7 +61,7 @@ def training_figures(blocks: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any
     note = ""
     if start is None:
         few = len(whole) < MIN_BLOCKS
-        note = f"only {len(whole)} blocks: all counted" if few else "no steady state: later half"
+        note = f"blocks: only {len(whole)}, all counted" if few else "no steady state: later half"
         start = 0 if few else len(whole) // 2
     rates = images[start:] / seconds[start:]
     low, high = median_interval(rates)

@@ -48,12 +48,12 @@ class ResultsFolder:
         self.run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(3)}"
         self.path = out or Path("results") / self.run_id
         self.models, self.logs = self.path / "models", self.path / "logs"
-        if (self.path / "summary.csv").exists():
-            raise UsageError(f"--out {self.path} holds a run already; name another folder")
         try:
+            if _holds_a_run(self.path):
+                raise UsageError(f"--out {self.path} holds a run already; name another folder")
             for folder in (self.models, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._samples = (self.path / "samples.csv").open("a", newline="", encoding="utf-8")
+            self._samples = (self.path / "samples.csv").open("w", newline="", encoding="utf-8")
         except OSError as error:
             raise UsageError(
                 f"cannot write results to {self.path}: {error.strerror}. "
@@ -94,6 +94,17 @@ class ResultsFolder:
         os.fsync(self._samples.fileno())
 
 
+def _holds_a_run(path: Path) -> bool:
+    """Return whether there are rows; a run that was killed left no summary, but samples."""
+    samples = path / "samples.csv"
+    if (path / "summary.csv").exists():
+        return True
+    if not samples.exists():
+        return False
+    with samples.open("rb") as file:
+        return len(file.readlines(1000)) > 1  # more than the header
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a `summary.csv` or `samples.csv`, numbers and truth values as such.
 
@@ -105,11 +116,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if "run_id" not in (reader.fieldnames or ()):
+                raise ValueError("there is no column run_id")
             return [
-                {name: _value(name, text) for name, text in row.items() if name}
-                for row in csv.DictReader(file)
+                {name: _value(name, text) for name, text in row.items() if name} for row in reader
             ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"cannot read {path}: {error}. Try: a folder that a run wrote") from None
 
 
@@ -120,5 +133,4 @@ def _value(name: str, text: str | None) -> Any:
         return text
     if name in ("equivalent", "dirty"):
         return text == "True"
-    number = float(text)
-    return int(number) if number.is_integer() and "." not in text and "e" not in text else number
+    return int(text) if text.lstrip("-").isdecimal() else float(text)

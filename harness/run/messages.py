@@ -20,6 +20,7 @@ from harness.errors import MessageError
 MARK = b"HRN1"
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_ARRAY_BYTES = 8 * 2**30
+MAX_AXES = 8
 DTYPES = ("float32", "float64", "int32", "int64")
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -41,7 +42,8 @@ def write_message(stream: BinaryIO, fields: Mapping[str, Any], arrays: Arrays = 
     header = json.dumps({**fields, "arrays": listed}).encode()
     stream.write(MARK + struct.pack(">Q", len(header)) + header)
     for array in arrays.values():
-        stream.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+        plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        stream.write(plain.data.cast("B") if plain.size else b"")
     stream.flush()
 
 
@@ -77,16 +79,23 @@ def _listing(listed: Any) -> list[tuple[str, str, tuple[int, ...]]]:
     found, total = [], 0
     for entry in listed:
         match entry:
-            case [str(name), str(dtype), list(shape)] if dtype in DTYPES and all(
-                type(size) is int and size >= 0 for size in shape
-            ):
-                total += math.prod(shape) * np.dtype(dtype).itemsize
+            case [str(name), str(dtype), list(shape)] if dtype in DTYPES and _is_shape(shape):
+                # A size of zero must not hide the others: NumPy refuses them too.
+                total += math.prod(size or 1 for size in shape) * np.dtype(dtype).itemsize
                 found.append((name, dtype, tuple(shape)))
             case _:
                 raise MessageError(f"not an array's name, type and shape: {str(entry)[:80]}")
+    if len({name for name, _, _ in found}) < len(found):
+        raise MessageError("two arrays of the same name")
     if total > MAX_ARRAY_BYTES:
         raise MessageError(f"arrays of {total} bytes; at most {MAX_ARRAY_BYTES} are allowed")
     return found
+
+
+def _is_shape(sizes: list[Any]) -> bool:
+    return len(sizes) <= MAX_AXES and all(
+        type(size) is int and 0 <= size <= MAX_ARRAY_BYTES for size in sizes
+    )
 
 
 def _array(stream: BinaryIO, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:

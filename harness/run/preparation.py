@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from harness.spec import infer, initial_parameters
 WARMUP_STEPS = 5
 
 
-def prepare(bench: Bench, data: Path) -> None:
+def prepare(bench: Bench) -> None:
     """Get every cell ready to train, in blocks of `bench.block_steps`.
 
     Raises:
@@ -37,11 +36,11 @@ def prepare(bench: Bench, data: Path) -> None:
     """
     plan = bench.plan
     arrays = run_arrays(plan.spec, infer(plan.spec).output_shape[0], bench.dataset)
-    write_arrays(data, arrays)
+    write_arrays(bench.scratch, arrays)
     _start_cells(bench)
-    bench.each("build", lambda cell: open_cell(cell, bench.folder, data))
+    bench.each("build", lambda cell: open_cell(cell, bench.folder, bench.scratch))
     bench.each("first step", lambda cell: _first_step(bench, cell))
-    _check(bench, data, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
+    _check(bench, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
     _warm_up(bench)
 
 
@@ -57,7 +56,7 @@ def _start_cells(bench: Bench) -> None:
         for device in wanted:
             label = info.label if len(wanted) == 1 else f"{info.label} {device}"
             bench.listener.phase(label, "import")
-            cell = start_cell(info, device, bench.plan, bench.folder, label)
+            cell = start_cell(info, device, bench.plan, bench.folder, bench.scratch, label)
             bench.cells.append(cell)
             try:
                 seen = prepare_cell(cell)
@@ -108,7 +107,7 @@ def _train_aside(bench: Bench, cell: Cell, block: Block, phase: str) -> float:
     return seconds
 
 
-def _check(bench: Bench, data: Path, batch: dict[str, NDArray[Any]]) -> None:
+def _check(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
     """Compare everyone's logits, loss and gradients with the reference's; see `agreement`."""
     plan = bench.plan
     seed = plan.seeds[0]
@@ -120,10 +119,10 @@ def _check(bench: Bench, data: Path, batch: dict[str, NDArray[Any]]) -> None:
         return {**arrays, "loss": np.array(fields["loss"])}
 
     bench.listener.phase("numpy", "reference")
-    reference = start_cell(plan.reference, "cpu", plan, bench.folder, "numpy")
+    reference = start_cell(plan.reference, "cpu", plan, bench.folder, bench.scratch, "numpy")
     try:
         prepare_cell(reference)
-        open_cell(reference, bench.folder, data)
+        open_cell(reference, bench.folder, bench.scratch)
         right = answer(reference)
     finally:
         reference.worker.close()

@@ -20,13 +20,19 @@ from harness.run.messages import Arrays, read_message, write_message
 
 LOG_TAIL_LINES = 12
 END_SECONDS = 10.0
+LAST_SECONDS = 2.0  # from the end of its pipe to that of the process
 
 
 class DeadlineReader:
-    """Reads a pipe, sleeping in the kernel while there is nothing, until a deadline passes."""
+    """Reads a pipe, sleeping in the kernel while there is nothing, until a deadline passes.
 
-    def __init__(self, descriptor: int) -> None:
+    The stream ends with the process that writes it, even where a child that it forked holds the
+    pipe open; `process` is its pidfd, None where the system has none.
+    """
+
+    def __init__(self, descriptor: int, process: int | None = None) -> None:
         self.descriptor = descriptor
+        self.process = process
         self.deadline = float("inf")
 
     def read(self, count: int) -> bytes:
@@ -37,17 +43,30 @@ class DeadlineReader:
 
         """
         parts: list[bytes] = []
-        while count:
-            left = self.deadline - monotonic()
-            timeout = None if left == float("inf") else max(left, 0.0)
-            if not select.select([self.descriptor], [], [], timeout)[0]:
-                raise TimeoutError
+        while count and self._wait():
             part = os.read(self.descriptor, min(count, 2**20))
             if not part:
                 break
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
+
+    def _wait(self) -> bool:
+        """Sleep until there is something to read; False where the process ended before."""
+        watched = [self.descriptor] + ([] if self.process is None else [self.process])
+        left = self.deadline - monotonic()
+        ready = select.select(watched, [], [], None if left == float("inf") else max(left, 0.0))[0]
+        if not ready:
+            raise TimeoutError
+        # What was written before the end may have come between the two looks.
+        return self.descriptor in ready or bool(select.select([self.descriptor], [], [], 0)[0])
+
+    def close(self) -> None:
+        """Close the pipe, once."""
+        for descriptor in (self.descriptor, self.process):
+            if descriptor is not None and descriptor >= 0:
+                os.close(descriptor)
+        self.descriptor, self.process = -1, None
 
 
 class WorkerProcess:
@@ -76,8 +95,9 @@ class WorkerProcess:
             os.close(command_reader)
             os.close(answer_writer)
         self.commands = os.fdopen(command_writer, "wb")
-        self.answers = DeadlineReader(answer_reader)
+        self.answers = DeadlineReader(answer_reader, _pidfd(self.process.pid))
         self.asked = 0
+        self.ended = False
 
     def send(self, command: str, arrays: Arrays = {}, **fields: Any) -> None:  # noqa: B006 (never changed)
         """Ask, without waiting for the answer.
@@ -86,6 +106,10 @@ class WorkerProcess:
             WorkerError: the worker is gone.
 
         """
+        if self.ended:
+            raise WorkerError(
+                f"{self.label}: the worker has been ended. Log: {self.log}", "crashed"
+            )
         self.asked += 1
         try:
             write_message(self.commands, {"id": self.asked, "command": command, **fields}, arrays)
@@ -105,19 +129,19 @@ class WorkerProcess:
         except TimeoutError:
             self.kill()
             raise WorkerError(
-                f"{self.label}: no answer in {timeout:.0f} s; ended. "
+                f"{self.label}: no answer in {timeout:g} s; ended. "
                 f"A longer limit: --timeout. Log: {self.log}",
                 "timed-out",
             ) from None
         except MessageError as error:
-            self.kill()
-            raise WorkerError(f"{self.label}: {error}. Log: {self.log}", "crashed") from None
+            raise self._crashed(f"{error}; ") from None
         if message is None:
             raise self._crashed()
         fields, arrays = message
         if fields.get("id") != self.asked:
             self.kill()
-            raise WorkerError(f"{self.label}: answered another question than was asked", "crashed")
+            problem = f"answered another question than was asked. Log: {self.log}"
+            raise WorkerError(f"{self.label}: {problem}", "crashed")
         if fields.get("status") != "ok":
             status, text = str(fields.get("status", "failed")), str(fields.get("error", ""))
             raise WorkerError(f"{self.label}: {text}. Log: {self.log}", status)
@@ -145,38 +169,31 @@ class WorkerProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End the whole process group: asked first, then forced."""
+        """End the whole process group: asked first, then forced. A second call does nothing."""
+        if self.ended:
+            return
+        # The worker goes at the first signal, its own children perhaps only at the second.
         for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, END_SECONDS)):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, number)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(patience)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        for closing in (self.commands.close, self._close_answers):
+        self.ended = True  # and its number may soon be another's
+        for closing in (self.commands.close, self.answers.close):
             with suppress(OSError):
                 closing()
 
-    def _close_answers(self) -> None:
-        if self.answers.descriptor >= 0:
-            os.close(self.answers.descriptor)
-            self.answers.descriptor = -1
-
-    def _crashed(self) -> WorkerError:
-        try:
-            code = self.process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = 0
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        status = "out-of-memory" if code == -signal.SIGKILL else "crashed"
-        killed = " (SIGKILL: most likely the kernel, out of memory)" if code == -9 else ""
+    def _crashed(self, found: str = "") -> WorkerError:
+        """End it and say what became of it; `found` is what its last answer was instead of one."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(LAST_SECONDS)
+        code = self.process.returncode
         self.kill()
         tail = self.log_tail()
         return WorkerError(
-            f"{self.label}: the worker ended with {how}{killed}. Log: {self.log}"
+            f"{self.label}: {found}the worker {_ending(code)}. Log: {self.log}"
             + (f"\n{tail}" if tail else ""),
-            status,
+            "out-of-memory" if code == -signal.SIGKILL else "crashed",
         )
 
     def log_tail(self) -> str:
@@ -188,3 +205,23 @@ class WorkerProcess:
         except OSError:
             return ""
         return "\n".join(f"    {line}" for line in lines[-LOG_TAIL_LINES:])
+
+
+def _ending(code: int | None) -> str:
+    """Say how a process ended from its return code; None: it has not."""
+    if code is None:
+        return "left its pipe unusable"
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL (most likely by the kernel, out of memory)"
+    if code < 0:
+        names = {member.value: member.name for member in signal.Signals}
+        return f"was killed by {names.get(-code, f'signal {-code}')}"
+    return f"ended with exit code {code}"
+
+
+def _pidfd(process: int) -> int | None:
+    """Return a descriptor that can be read from once the process has ended, on Linux."""
+    try:
+        return os.pidfd_open(process)
+    except (AttributeError, OSError):
+        return None

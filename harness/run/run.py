@@ -40,26 +40,27 @@ def run(
     check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset)
     machine = describe_machine()
     folder.write_json("machine.json", {**machine, **remarks})
-    bench = Bench(plan, dataset, folder, listener, machine["machine_key"])
+    scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
+    bench = Bench(plan, dataset, folder, listener, machine["machine_key"], Path(scratch.name))
     listener.started(plan, str(folder.path))
     try:
-        with tempfile.TemporaryDirectory(prefix="harness-") as data:
-            _all_seeds(bench, Path(data))
+        _all_seeds(bench)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; what was measured before is in {folder.path}") from None
     finally:
         for cell in bench.cells:
             cell.worker.kill()
+        scratch.cleanup()
         folder.close()
         listener.finished()
     return bench.rows
 
 
-def _all_seeds(bench: Bench, data: Path) -> None:
+def _all_seeds(bench: Bench) -> None:
     """Prepare, then train seed by seed; whatever ends a seed, its rows are written."""
     seed, facts, order_hash = bench.plan.seeds[0], {"started_at": now()}, OrderHash()
     try:
-        prepare(bench, data)
+        prepare(bench)
         for seed in bench.plan.seeds:
             order_hash = OrderHash()
             parameters = initial_parameters(bench.plan.spec, seed)

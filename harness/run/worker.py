@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import signal
 import sys
@@ -206,8 +207,8 @@ def serve(commands: BinaryIO, answers: BinaryIO) -> None:
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = f"{type(error).__name__}: {error}".lower()
-    signs = ("out of memory", "outofmemory", "resource_exhausted", "resourceexhausted", "oom")
-    return isinstance(error, MemoryError) or any(sign in text for sign in signs)
+    signs = r"out of memory|outofmemory|resource_?exhausted|\boom\b"
+    return isinstance(error, MemoryError) or re.search(signs, text) is not None
 
 
 def main() -> None:

@@ -60,9 +60,9 @@ class PlainProgress(Listener):
         self.width = max(len(info.label) for info in plan.backends) + 4
         training = plan.spec.training
         self.say(
-            f"{plan.spec.name} on {plan.dataset}: {training.epochs} epochs, "
-            f"{len(plan.seeds)} seeds, batch {training.batch_size}, {plan.precision}, "
-            f"{plan.threads} threads, {plan.environment} environment"
+            f"{plan.spec.name} on {plan.dataset}: {_count(training.epochs, 'epoch')}, "
+            f"{_count(len(plan.seeds), 'seed')}, batch {training.batch_size}, {plan.precision}, "
+            f"{_count(plan.threads, 'thread')}, {plan.environment} environment"
         )
         self.say(f"results: {path}")
 
@@ -103,6 +103,10 @@ class PlainProgress(Listener):
     def say(self, line: str) -> None:
         """Print one line, as it is."""
         self.console.print(Text(line), soft_wrap=True)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 class LiveProgress(PlainProgress):

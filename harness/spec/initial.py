@@ -19,23 +19,27 @@ WEIGHTS_STREAM = 0x1A17  # keeps this random stream apart from that of the sampl
 def initial_parameters(spec: Spec, seed: int) -> dict[str, NDArray[np.float32]]:
     """Draw the weights of `spec` for `seed`: `{path: float32 array}` in canonical layout.
 
-    Every parameter has a stream of its own, so that its values do not depend on its neighbours.
+    Biases are zero. Every kernel has a stream of its own, counted among the kernels: its values
+    do not depend on the sizes of its neighbours, on biases, or on layers without weights.
     """
+    parameters = infer(spec).parameters
+    kernels = (parameter for parameter in parameters if parameter.role == "kernel")
+    streams = {parameter.path: number for number, parameter in enumerate(kernels)}
     return {
-        parameter.path: _draw(parameter, spec.initializer, seed, index)
-        for index, parameter in enumerate(infer(spec).parameters)
+        p.path: _draw(p, spec.initializer, seed, streams[p.path])
+        if p.role == "kernel"
+        else np.zeros(p.shape, np.float32)
+        for p in parameters
     }
 
 
-def _draw(parameter: Parameter, initializer: str, seed: int, index: int) -> NDArray[np.float32]:
+def _draw(parameter: Parameter, initializer: str, seed: int, stream: int) -> NDArray[np.float32]:
     """Variance scaling: Glorot and Bengio (2010), He et al. (2015), LeCun et al. (1998).
 
     The variance is `gain / fan`; a uniform draw has the bound `sqrt(3 * variance)`.
     """
-    if parameter.role == "bias":
-        return np.zeros(parameter.shape, np.float32)
     generator = np.random.Generator(
-        np.random.Philox(np.random.SeedSequence([WEIGHTS_STREAM, seed, index]))
+        np.random.Philox(np.random.SeedSequence([WEIGHTS_STREAM, seed, stream]))
     )
     scheme, distribution = initializer.split("_")
     gain, fan = {

@@ -10,7 +10,15 @@ from __future__ import annotations
 import keyword
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 Activation = Literal["linear", "relu", "softmax"]
 Padding = Literal["same", "valid"]
@@ -49,6 +57,8 @@ def _identifier(value: str) -> str:
     """Names go into generated source, so they must be plain and harmless there."""
     if keyword.iskeyword(value) or keyword.issoftkeyword(value) or value in RESERVED:
         raise ValueError("is a reserved word; any other lower-case identifier is allowed")
+    if value.endswith(("_kernel", "_bias")):
+        raise ValueError("ends like the name of a parameter; allowed: not in _kernel or _bias")
     return value
 
 
@@ -95,8 +105,16 @@ class MaxPool(LayerBase):
 
     type: Literal["max_pool"] = "max_pool"
     size: Pair
-    stride: Pair | None = None
+    stride: Annotated[Pair | None, Field(validate_default=True)] = None
     padding: Padding = "valid"
+
+    @field_validator("stride")
+    @classmethod
+    def _stride_by_the_window(
+        cls, value: tuple[int, int] | None, others: ValidationInfo
+    ) -> tuple[int, int] | None:
+        """Fill the default in, so that the hash is the same whether it is written out or not."""
+        return value or others.data.get("size")
 
     @property
     def steps(self) -> tuple[int, int]:

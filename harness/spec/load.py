@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from harness.errors import SpecError, UsageError, did_you_mean
 from harness.spec.layers import LAYER_TYPES
@@ -17,6 +20,7 @@ from harness.spec.model import Spec
 from harness.spec.network import infer
 
 MAX_FILE_BYTES = 1_000_000
+MAX_LISTED = 100  # mistakes; beyond these the file is no spec
 OPTIMIZER_TYPES = ("adam", "sgd")
 
 
@@ -37,21 +41,30 @@ def load_spec(name_or_path: str) -> Spec:
 
     """
     if name_or_path in library():
-        text = (resources.files("harness.spec") / "library" / f"{name_or_path}.toml").read_text()
-        return parse_spec(text, name_or_path)
+        entry = resources.files("harness.spec") / "library" / f"{name_or_path}.toml"
+        return parse_spec(entry.read_text(encoding="utf-8"), name_or_path)
     path = Path(name_or_path)
-    if path.suffix != ".toml" and not path.exists():
+    if path.suffix != ".toml" and not os.path.exists(name_or_path):  # noqa: PTH110 (may be too long)
         hint = did_you_mean(name_or_path, library())
         raise UsageError(
-            f"unknown model {name_or_path!r}; known: {', '.join(library())}, or a .toml file."
-            f"{hint} Try: python -m harness models"
+            f"unknown model {_short(repr(name_or_path))}; known: {', '.join(library())}, "
+            f"or a .toml file.{hint} Try: python -m harness models"
         )
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError(f"{path}: larger than {MAX_FILE_BYTES} bytes; that is no spec")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the model file {path}: {error}") from None
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)  # no more: it may be a device without end
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"cannot read the model file {_short(repr(name_or_path))}: {reason}. "
+            "Try: python -m harness models"
+        ) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise UsageError(f"the model file {path} is larger than {MAX_FILE_BYTES} bytes: no spec")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the model file {path} is not text: {error}") from None
     return parse_spec(text, str(path))
 
 
@@ -63,14 +76,20 @@ def parse_spec(text: str, source: str) -> Spec:
 
     """
     try:
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        data = _tuples(tomllib.loads(text))
+    except RecursionError:
+        raise SpecError(source, ["not valid TOML: nested too deeply"]) from None
+    except tomllib.TOMLDecodeError as error:
         raise SpecError(source, [f"not valid TOML: {error}"]) from None
+    except ValueError:  # here or in `int`, which refuses thousands of digits
+        raise SpecError(source, ["not valid TOML: an integer of more than 64 bits"]) from None
     try:
-        spec = Spec.model_validate(_tuples(data))
+        spec = Spec.model_validate(data)
+        infer(spec)
     except ValidationError as error:
         raise SpecError(source, describe_errors(error)) from None
-    infer(spec)
+    except SpecError as error:  # from `infer`, which knows the spec's name only
+        raise SpecError(source, error.problems) from None
     return spec
 
 
@@ -83,13 +102,15 @@ def _tuples(value: Any) -> Any:
     """TOML has arrays, the strict spec has tuples; nothing else is converted."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise ValueError("an integer of more than 64 bits")
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def describe_errors(error: ValidationError) -> list[str]:
     """One line per mistake: its path, the value received, what is allowed."""
     lines = []
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[:MAX_LISTED]:
         path = _path(item["loc"])
         if item["type"] == "extra_forbidden":
             field = str(item["loc"][-1])
@@ -100,14 +121,58 @@ def describe_errors(error: ValidationError) -> list[str]:
             lines.append(f"{path}: is missing")
         elif item["type"].startswith("union_tag"):
             lines.append(_wrong_type(path, item["loc"], item.get("input")))
+        elif not path:  # of the spec as a whole: lines that bring their own paths
+            lines += item["msg"].removeprefix("Value error, ").split("\n")
         else:
-            message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            lines.append(f"{path}: {_short(item['input'])} {message}" if path else message)
+            lines.append(f"{path}: {_short(_toml(item['input']))} {_allowed(item)}")
+    if error.error_count() > MAX_LISTED:
+        lines.append(f"and {error.error_count() - MAX_LISTED} more")
     return lines
 
 
-def _short(value: object) -> str:
-    text = repr(value)
+# What is allowed, in the words of TOML where pydantic has those of Python.
+ALLOWED = {
+    "int_type": "should be an integer",
+    "float_type": "should be a number",
+    "bool_type": "should be true or false",
+    "string_type": "should be a string",
+    "tuple_type": "should be an array",
+    "model_type": "should be a table",
+    "model_attributes_type": "should be a table",
+}
+
+
+def _allowed(item: ErrorDetails) -> str:
+    if item["loc"] == ("layers",):
+        return "should be an array of tables, each begun by [[layers]]"
+    if item["type"] == "too_long":
+        return f"should have {item['ctx']['max_length']} values"
+    message = item["msg"]
+    for prefix in ("Value error, ", "Input ", "String "):
+        message = message.removeprefix(prefix)
+    return ALLOWED.get(item["type"], message)
+
+
+def _toml(value: object, depth: int = 0) -> str:
+    """Write a value as its author did, or nearly so; what lies deep is left out."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | dict) and depth == 3:
+        return "..."
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item, depth + 1) for item in value)}]"
+    if isinstance(value, dict):
+        items = (f"{_key(key)} = {_toml(item, depth + 1)}" for key, item in value.items())
+        return f"{{{', '.join(items)}}}"
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _key(name: str) -> str:
+    """Quote it where TOML would want quotes: it may hold dots or line ends."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name) else _short(repr(name))
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -115,7 +180,7 @@ def _wrong_type(path: str, loc: tuple[int | str, ...], value: object) -> str:
     allowed = OPTIMIZER_TYPES if loc[-1] == "optimizer" else LAYER_TYPES
     received = value.get("type") if isinstance(value, dict) else value
     hint = did_you_mean(received, allowed) if isinstance(received, str) else ""
-    shown = "is missing" if isinstance(value, dict) and received is None else _short(received)
+    shown = "is missing" if received is None else _short(_toml(received))
     return f"{path}.type: {shown}; allowed: {', '.join(allowed)}.{hint}"
 
 
@@ -130,7 +195,7 @@ def _path(loc: Sequence[int | str]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         elif not is_tag:
-            path += f".{part}" if path else part
+            path += f".{_key(part)}" if path else _key(part)
     return path
 
 

@@ -1,0 +1,192 @@
+"""A backend without a framework that misbehaves on request, for a worker to load.
+
+The variant says where and how: `train:segfault` does in `train` what `segfault` does below.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from harness.contract import DeviceInfo, Gradients, Setting
+from harness.run.messages import MARK, write_message
+from harness.spec import Spec, infer
+
+
+def say() -> None:
+    """Print in every way there is, and read what is not there to be read."""
+    print("printed")
+    print("complained", file=sys.stderr)
+    os.write(1, b"written past Python\n")
+    subprocess.run(["echo", "said by a child"], check=True)
+    assert sys.stdin.read() == ""
+
+
+def fail() -> None:
+    raise ValueError("a kernel of 3x3 is too small\nfor this")
+
+
+def memory() -> None:
+    raise MemoryError
+
+
+def cuda_memory() -> None:
+    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def tight() -> None:
+    raise ValueError("there is no room for this")
+
+
+def leave() -> None:
+    sys.exit(7)
+
+
+def end() -> None:
+    print("last words", flush=True)
+    os._exit(3)
+
+
+def segfault() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def doze() -> None:
+    time.sleep(1.0)
+
+
+def hang() -> None:
+    """Sleep, as does a child that is deaf to SIGTERM; say who both are."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+        os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    place = Path(os.environ["FAKE_PIDS"])
+    place.with_suffix(".new").write_text(f"{os.getpid()} {child}")
+    place.with_suffix(".new").replace(place)
+    time.sleep(600)
+
+
+def orphan() -> None:
+    """End, leaving a child that holds the pipe open."""
+    if os.fork() == 0:
+        time.sleep(600)
+        os._exit(0)
+    os._exit(5)
+
+
+def babble() -> None:
+    os.write(_pipe(), b"0.123 images/s\n")
+    time.sleep(600)
+
+
+def stammer() -> None:
+    """Begin an answer and die."""
+    os.write(_pipe(), MARK + bytes(7))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def mistake() -> None:
+    """Answer a question that nobody asked."""
+    with os.fdopen(os.dup(_pipe()), "wb") as pipe:
+        write_message(pipe, {"id": 99, "status": "ok"})
+    time.sleep(600)
+
+
+def shut() -> None:
+    os.close(_pipe())
+    time.sleep(600)
+
+
+def _pipe() -> int:
+    return int(sys.argv[2])
+
+
+class FakeSession:
+    """Logits are the sums of the images' pixels times the output's number, plus one bias."""
+
+    def __init__(self, spec: Spec, act: Any) -> None:
+        self.outputs = infer(spec).output_shape[0]
+        self.act = act
+        self.largest = 0
+        self.closed = False
+
+    def load(self, images: Any, targets: Any) -> None:
+        self.images, self.targets = images, targets
+
+    def reset(self, parameters: Mapping[str, Any], seed: int) -> None:
+        self.parameters = {path: np.array(value) for path, value in parameters.items()}
+        self.seed = seed
+
+    def train(
+        self, order: Any, rates: Any, masks: Sequence[Mapping[str, Any]] | None = None
+    ) -> Any:
+        self.act("train")
+        self.masks = masks
+        return self.images[order].mean((1, 2, 3, 4)) * rates
+
+    def predict(self, images: Any) -> Any:
+        self.act("predict")
+        self.largest = max(self.largest, len(images))
+        return images.sum((1, 2, 3))[:, None] * np.arange(self.outputs, dtype=np.float32)
+
+    def activations(self, images: Any) -> dict[str, Any]:
+        return {"flatten1": images.reshape(len(images), -1)}
+
+    def gradients(self, images: Any, targets: Any, masks: Any = None) -> Gradients:
+        self.masks = masks
+        return Gradients(0.5, self.predict(images), self.state(), np.zeros_like(images))
+
+    def state(self) -> dict[str, Any]:
+        return self.parameters
+
+    def peak_device_bytes(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeBackend:
+    name = "fake"
+    variants: ClassVar[Mapping[str, Sequence[str]]] = {"": ("numpy",)}
+    in_all = False
+    session = FakeSession
+
+    def prepare(self, variant: str, setting: Setting) -> None:
+        self.variant, self.setting = variant, setting
+        self.act("prepare")
+
+    def act(self, place: str) -> None:
+        where, _, deed = self.variant.partition(":")
+        if where == place:
+            globals()[deed]()
+
+    def versions(self) -> dict[str, str]:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        return {"fake": "1.0", "cpus": str(cpus), "threads": os.environ.get("OMP_NUM_THREADS", "")}
+
+    def devices(self) -> list[DeviceInfo]:
+        return [DeviceInfo("cpu", "a fake one")]
+
+    def source(self, spec: Spec, variant: str) -> str:
+        return f"# {spec.name} {variant}\n"
+
+    def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> FakeSession:
+        self.act("open")
+        self.opened = path.read_text()
+        return self.session(spec, self.act)
