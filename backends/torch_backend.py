@@ -23,6 +23,7 @@ from harness.contract import (
 )
 from harness.spec import (
     Activation,
+    ActivationLayer,
     Adam,
     Conv2D,
     Dense,
@@ -120,6 +121,8 @@ def _constructor(node: Node) -> str:
             return f"nn.Linear({node.input_shape[0]}, {layer.units}{bias})"
         case Dropout() as layer:
             return f"nn.Dropout({layer.rate})"
+        case ActivationLayer() if node.activation == "linear":
+            return "nn.Identity()"
     return ""
 
 
@@ -139,6 +142,9 @@ def _forward(node: Node) -> list[str]:
                 lines.append(f"x = F.pad(x, ({left}, {right}, {top}, {bottom}){fill})")
             value = _activation(node.activation, f"self.{name}(x)", node.output_shape)
             return [*lines, f"x = {value}"]
+        case ActivationLayer() as layer if node.activation == "linear":
+            remark = "  # its softmax is in the loss" if layer.function == "softmax" else ""
+            return [f"x = self.{name}(x){remark}"]
     return [f"x = {_activation(node.activation, 'x', node.output_shape)}  # {name}"]
 
 
