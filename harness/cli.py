@@ -60,8 +60,9 @@ def run(
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     environment: Annotated[
-        str, typer.Option(help="stock: as users have it; tuned: see the README.")
-    ] = "stock",
+        str,
+        typer.Option(help="tuned: as each framework's experts set it; stock: as it comes."),
+    ] = "tuned",
     threads: Annotated[
         int | None, typer.Option(help="CPU cores for each backend; all, if not given.")
     ] = None,

@@ -39,7 +39,7 @@ class Plan:
     device: DeviceRequest = "all"
     seeds: tuple[int, ...] = (0, 1, 2)
     precision: Precision = "float32"
-    environment: Environment = "stock"
+    environment: Environment = "tuned"
     threads: int = 1
     timeout: float = 900.0
     block_steps: int | None = None
@@ -56,7 +56,7 @@ def make_plan(
     epochs: int | None = None,
     batch_size: int | None = None,
     precision: str = "float32",
-    environment: str = "stock",
+    environment: str = "tuned",
     threads: int | None = None,
     timeout: float = 900.0,
     block_steps: int | None = None,
