@@ -11,7 +11,8 @@ ALLOCATOR = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD
 @pytest.fixture(autouse=True)
 def plain(monkeypatch):
     """Nothing set that the tests are about."""
-    for name in (*THREADS, *ALLOCATOR, "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "TF_CPP_MIN_LOG_LEVEL"):
+    others = "OMP_WAIT_POLICY KMP_BLOCKTIME TF_CPP_MIN_LOG_LEVEL TF_ENABLE_ONEDNN_OPTS".split()
+    for name in (*THREADS, *ALLOCATOR, *others):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -31,9 +32,9 @@ def test_idle_workers_sleep_and_share_the_gpu(name):
     assert found["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
 
 
-def test_only_the_tuned_environment_sets_the_allocator():
+def test_only_the_tuned_environment_sets_the_allocator_and_onednn():
     stock, tuned = worker_environment("stock", 1), worker_environment("tuned", 1)
-    assert set(tuned) - set(stock) == set(ALLOCATOR)
+    assert set(tuned) - set(stock) == {*ALLOCATOR, "TF_ENABLE_ONEDNN_OPTS"}
     assert all(int(tuned[name]) > 2**20 for name in ALLOCATOR)
     assert {name: tuned[name] for name in stock} == stock
 
