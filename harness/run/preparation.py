@@ -23,7 +23,7 @@ from harness.run.blocks import Block, steps_per_block, training_blocks
 from harness.run.cell import Cell, open_cell, prepare_cell, start_cell
 from harness.spec import infer, initial_parameters
 
-WARMUP_STEPS = 5
+WARMUP_STEPS = 3
 
 
 def prepare(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from harness.run.listener import Progress
 from harness.spec import initial_parameters
 
 PREDICT_ROUNDS = 4
-CALLS = {"single": 25, "batched": 5}  # predictions in each of the rounds
+CALLS = {"single": 25, "batched": 3}  # predictions in each of the rounds
 
 
 def train_seed(bench: Bench, seed: int, order_hash: OrderHash) -> None:
