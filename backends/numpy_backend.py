@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,12 +21,21 @@ from harness.contract import (
 )
 from harness.spec import (
     Adam,
+    AdamW,
+    AvgPool,
+    BatchNorm,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    GroupNorm,
+    LayerNorm,
     MaxPool,
     Node,
+    RmsProp,
+    Sgd,
     Spec,
     infer,
 )
@@ -53,22 +62,18 @@ class NumpyBackend:
     def source(self, spec: Spec, variant: str) -> str:
         """Write the list of layers, the loss and the optimizer."""
         write = SourceWriter()
-        optimizer = spec.training.optimizer
         write(f'"""{spec.name} in NumPy: the float64 reference, differentiated by hand."""\n')
-        write("from backends import numpy_layers as layers\n\n")
+        write("from backends import numpy_activations as activations")
+        write("from backends import numpy_layers as layers")
+        write("from backends import numpy_norms as norms")
+        write("from backends import numpy_training as training\n\n")
         write("def make_model():")
         write("return [", 1)
         for node in infer(spec).nodes:
             for line in _constructors(node):
-                write(f"layers.{line},", 2)
+                write(f"{line},", 2)
         write("]\n\n", 1)
-        write(f"loss_fn = layers.{spec.training.loss}\n\n")
-        write("def make_optimizer():")
-        if isinstance(optimizer, Adam):
-            values = (optimizer.beta1, optimizer.beta2, optimizer.epsilon)
-            write(f"return layers.Adam({', '.join(map(repr, values))})", 1)
-        else:
-            write(f"return layers.Sgd({optimizer.momentum!r}, {optimizer.nesterov!r})", 1)
+        _write_training(write, spec)
         return write.text()
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> NumpySession:
@@ -76,25 +81,71 @@ class NumpyBackend:
         return NumpySession(import_source(path), spec)
 
 
+ACTIVATIONS = {
+    "relu": "Relu",
+    "relu6": "Relu6",
+    "leaky_relu": "LeakyRelu",
+    "elu": "Elu",
+    "gelu": "Gelu",
+    "gelu_tanh": "GeluTanh",
+    "silu": "Silu",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "hard_swish": "HardSwish",
+    "softmax": "Softmax",
+}
+
+
 def _constructors(node: Node) -> list[str]:
+    """Return the calls that make the layer, and its activation under the same name."""
     name = f'"{node.name}"'
     match node.layer:
         case Conv2D() as layer:
-            lines = [f"Conv2D({name}, {layer.kernel}, {layer.stride}, {node.pads})"]
+            places = f"{layer.kernel}, {layer.stride}, {node.pads}, {layer.dilation}"
+            lines = [f"layers.Conv2D({name}, {places}, {layer.groups})"]
         case MaxPool() as layer:
-            lines = [f"MaxPool({name}, {layer.size}, {layer.steps}, {node.pads})"]
-        case Flatten():
-            lines = [f"Flatten({name})"]
-        case Dense():
-            lines = [f"Dense({name})"]
+            lines = [f"layers.MaxPool({name}, {layer.size}, {layer.steps}, {node.pads})"]
+        case AvgPool() as layer:
+            lines = [f"layers.AvgPool({name}, {layer.size}, {layer.steps}, {node.pads})"]
+        case BatchNorm() as layer:
+            lines = [f"norms.BatchNorm({name}, {layer.decay!r}, {layer.epsilon!r})"]
+        case LayerNorm() as layer:
+            lines = [f"norms.LayerNorm({name}, {layer.epsilon!r})"]
+        case GroupNorm() as layer:
+            lines = [f"norms.GroupNorm({name}, {layer.groups}, {layer.epsilon!r})"]
         case Dropout() as layer:
-            lines = [f"Dropout({name}, {layer.rate!r})"]
+            lines = [f"layers.Dropout({name}, {layer.rate!r})"]
+        case GlobalAvgPool() | GlobalMaxPool() | Flatten() | Dense() as layer:
+            lines = [f"layers.{type(layer).__name__}({name})"]
         case _:
             lines = []
-    if node.activation != "linear" or not lines:
-        kind = {"relu": "Relu", "softmax": "Softmax", "linear": "Layer"}[node.activation]
-        lines.append(f"{kind}({name})")
-    return lines
+    if node.activation != "linear":
+        lines.append(f"activations.{ACTIVATIONS[node.activation]}({name})")
+    return lines or [f"layers.Layer({name})"]
+
+
+def _write_training(write: SourceWriter, spec: Spec) -> None:
+    """Write loss, clipping and optimizer."""
+    training = spec.training
+    write("def loss_fn(outputs, targets):")
+    smoothing = f", {training.label_smoothing!r}" if training.label_smoothing else ""
+    write(f"return training.{training.loss}(outputs, targets{smoothing})\n\n", 1)
+    write("def clip(gradients):")
+    limit = training.clip_norm
+    clipped = f"training.clip_by_global_norm(gradients, {limit!r})" if limit else "gradients"
+    write(f"return {clipped}\n\n", 1)
+    write("def make_optimizer():")
+    match training.optimizer:
+        case AdamW() as o:
+            values: tuple[float, ...] = (o.beta1, o.beta2, o.epsilon, o.weight_decay, o.decay_all)
+        case Adam() as o:
+            values = (o.beta1, o.beta2, o.epsilon)
+        case RmsProp() as o:
+            values = (o.decay, o.momentum, o.epsilon)
+        case Sgd() as o:
+            values = (o.momentum, o.nesterov, o.l2, o.decay_all)
+    kind = type(training.optimizer).__name__
+    write(f"return training.{kind}({', '.join(map(repr, values))})", 1)
 
 
 class NumpySession:
@@ -113,10 +164,10 @@ class NumpySession:
         self.images, self.targets = images, targets
 
     def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
-        """Set parameters, and make a new optimizer and random state."""
-        for parameter in self.network.parameters:
-            owner, role = self._owner(parameter.path)
-            owner.parameters[role] = np.array(parameters[parameter.path], np.float64)
+        """Set parameters and statistics, and make a new optimizer and random state."""
+        for path, values in self._values():
+            role = path.rpartition(".")[2]
+            values[role] = np.array(parameters[path], np.float64)
         self.optimizer = self.module.make_optimizer()
         self.random = np.random.default_rng(seed)
 
@@ -131,27 +182,30 @@ class NumpySession:
         for step, (batch, rate) in enumerate(zip(order, learning_rates, strict=True)):
             given = self._draw(len(batch)) if masks is None else masks[step]
             result = self.gradients(self.images[batch], self.targets[batch], given)
-            for path, gradient in result.parameters.items():
+            for path, gradient in self.module.clip(result.parameters).items():
                 owner, role = self._owner(path)
-                owner.parameters[role] += self.optimizer.update(path, gradient, float(rate))
+                value = owner.parameters[role]
+                owner.parameters[role] = self.optimizer.update(path, value, gradient, float(rate))
+            for layer in self.layers:
+                layer.update_statistics()
             losses.append(result.loss)
         return np.array(losses)
 
     def predict(self, images: Floats) -> Floats:
         """Return logits, in evaluation mode."""
-        return self._forward(images, {})
+        return self._forward(images, {}, training=False)
 
     def activations(self, images: Floats) -> dict[str, Floats]:
         """Keep what each name's last layer returns."""
         seen: dict[str, Floats] = {}
-        self._forward(images, {}, seen)
+        self._forward(images, {}, training=False, seen=seen)
         return seen
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
     ) -> Gradients:
         """Go forward through the layers, and back."""
-        outputs = self._forward(images, masks or {})
+        outputs = self._forward(images, masks or {}, training=True)
         loss, gradient = self.module.loss_fn(outputs, targets)
         for layer in reversed(self.layers):
             gradient = layer.backward(gradient)
@@ -162,12 +216,8 @@ class NumpySession:
         return Gradients(loss, outputs, found, gradient)
 
     def state(self) -> dict[str, Floats]:
-        """Return the parameters by path."""
-        state = {}
-        for parameter in self.network.parameters:
-            owner, role = self._owner(parameter.path)
-            state[parameter.path] = owner.parameters[role].copy()
-        return state
+        """Return the parameters and statistics by path."""
+        return {path: values[path.rpartition(".")[2]].copy() for path, values in self._values()}
 
     def peak_device_bytes(self) -> int | None:
         """There is no device but the host."""
@@ -177,6 +227,13 @@ class NumpySession:
         """Drop model and data."""
         self.layers, self.owners = [], {}
         self.images = self.targets = np.empty(0)
+
+    def _values(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each path, and the dictionary of its layer that holds its value."""
+        for parameter in self.network.parameters:
+            yield parameter.path, self._owner(parameter.path)[0].parameters
+        for statistic in self.network.statistics:
+            yield statistic.path, self._owner(statistic.path)[0].statistics
 
     def _owner(self, path: str) -> tuple[Any, str]:
         name, _, role = path.rpartition(".")
@@ -195,13 +252,14 @@ class NumpySession:
         self,
         images: Floats,
         masks: Mapping[str, Floats],
+        training: bool,
         seen: dict[str, Floats] | None = None,
     ) -> Floats:
         for node in self.network.dropouts:
             self.owners[node.name].mask = masks.get(node.name)
         x = np.asarray(images, np.float64)
         for layer in self.layers:
-            x = layer.forward(x)
+            x = layer.forward(x, training)
             if seen is not None:
                 seen[layer.name] = x
         return x

@@ -46,15 +46,15 @@ def training_blocks(
     rows: Rows, training: Training, seed: int, block_steps: int
 ) -> Iterator[list[Block]]:
     """Yield for each epoch the blocks in which it is trained, sizes as even as can be."""
-    step = 0
+    rates, step = np.empty(0), 0
     for epoch in range(training.epochs):
         blocks = []
         batches = epoch_batches(rows, training.batch_size, seed, epoch, training.last_batch)
+        if not len(rates):
+            rates = training.learning_rates(sum(len(part) for part in batches))
         for part in batches:
             for order in np.array_split(part, -(-len(part) // block_steps)):
-                steps = range(step, step + len(order))
-                rates = np.array([training.learning_rate(at) for at in steps])
-                blocks.append(Block(epoch, order, rates))
+                blocks.append(Block(epoch, order, rates[step : step + len(order)]))
                 step += len(order)
         yield blocks
 

@@ -2,32 +2,49 @@
 
 from harness.spec.initial import initial_parameters, parameters_hash
 from harness.spec.layers import (
+    LEAKY_SLOPE,
     Activation,
     ActivationLayer,
+    AvgPool,
+    BatchNorm,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    GroupNorm,
     Layer,
+    LayerNorm,
     MaxPool,
 )
 from harness.spec.load import library, load_spec, parse_spec, spec_from_json
-from harness.spec.model import Adam, Sgd, Spec, Training
+from harness.spec.model import Spec
 from harness.spec.network import Network, Node, Parameter, infer
+from harness.spec.training import Adam, AdamW, RmsProp, Sgd, Training
 
 __all__ = [
+    "LEAKY_SLOPE",
     "Activation",
     "ActivationLayer",
     "Adam",
+    "AdamW",
+    "AvgPool",
+    "BatchNorm",
     "Conv2D",
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "GroupNorm",
     "Layer",
+    "LayerNorm",
     "MaxPool",
     "Network",
     "Node",
     "Parameter",
+    "RmsProp",
     "Sgd",
     "Spec",
     "Training",

@@ -7,11 +7,9 @@ TOML file is an error and never a silent default.
 
 from __future__ import annotations
 
-import keyword
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,28 +18,25 @@ from pydantic import (
     field_validator,
 )
 
-Activation = Literal["linear", "relu", "softmax"]
-Padding = Literal["same", "valid"]
+from harness.spec.names import Name
 
-# Attributes of torch.nn.Module, keras.Model, nnx.Module and tf.Module that a layer's name
-# would overwrite in the generated classes, and words that the generated sources use.
-RESERVED = frozenset(
-    """
-add_module append apply axis backward bfloat16 bind buffers build build_from_config built call
-children compile compiled compute_loss compute_mask compute_metrics cpu cuda double dtype
-dump_patches dynamic eval evaluate export extra_repr fit float forward functional get_buffer
-get_config get_extra_state get_layer half images init input inputs iter_children iter_modules
-jax keras labels layers load_state_dict logits loss losses mean metrics modules mul name
-name_scope named_parameters nnx non_trainable_variables np numpy optax optimizer output outputs
-parameters path perturb predict quantize register requires_grad reset_states rngs run save self
-set_extra_state share_memory sow state state_dict step step_count stop submodules summary
-supports_masking targets tf to torch train train_step trainable trainable_variables training
-type unflatten variables weights with_name_scope x xpu zero_grad
-""".split()
-)
-
-
+Activation = Literal[
+    "linear",
+    "relu",
+    "relu6",  # min(max(x, 0), 6)
+    "leaky_relu",  # x where positive, else 0.01 x
+    "elu",  # x where positive, else exp(x) - 1
+    "gelu",  # x times the normal distribution function of x, by erf
+    "gelu_tanh",  # the same by its approximation with tanh
+    "silu",  # x sigmoid(x), also called swish
+    "tanh",
+    "sigmoid",
+    "hard_swish",  # x relu6(x + 3) / 6
+    "softmax",
+]
+LEAKY_SLOPE = 0.01
 MAX_EXTENT = 1024
+Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def _pair(value: object) -> object:
@@ -53,19 +48,33 @@ def _pair(value: object) -> object:
     raise ValueError(f"should be an integer from 1 to {MAX_EXTENT}, or an array of two")
 
 
-def _identifier(value: str) -> str:
-    """Names go into generated source, so they must be plain and harmless there."""
-    if keyword.iskeyword(value) or keyword.issoftkeyword(value) or value in RESERVED:
-        raise ValueError("is a reserved word; any other lower-case identifier is allowed")
-    if value.endswith(("_kernel", "_bias")):
-        raise ValueError("ends like the name of a parameter; allowed: not in _kernel or _bias")
-    return value
+def _padding(value: object) -> object:
+    """Read `1` as `[[1, 1], [1, 1]]` and `[1, 2]` as `[[1, 1], [2, 2]]`; words stay."""
+    if value in ("same", "valid"):
+        return value
+    axes = (value, value) if _is_pixels(value) else value
+    if isinstance(axes, tuple | list) and len(axes) == 2:
+        pairs = tuple((side, side) if _is_pixels(side) else side for side in axes)
+        if all(
+            isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_is_pixels, pair))
+            for pair in pairs
+        ):
+            return tuple(tuple(pair) for pair in pairs)
+    raise ValueError(
+        f"should be 'same', 'valid', a number of pixels from 0 to {MAX_EXTENT}, "
+        "[rows, columns] or [[top, bottom], [left, right]]"
+    )
+
+
+def _is_pixels(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_EXTENT
 
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Extent = Annotated[int, Field(ge=1, le=MAX_EXTENT)]
 Pair = Annotated[tuple[Extent, Extent], BeforeValidator(_pair)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), AfterValidator(_identifier)]
+Padding = Annotated[Literal["same", "valid"] | Pads, BeforeValidator(_padding)]
+Epsilon = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Model(BaseModel):
@@ -81,10 +90,11 @@ class LayerBase(Model):
 
 
 class Conv2D(LayerBase):
-    """Convolution (cross-correlation) over height and width; kernel `[kh, kw, in, filters]`.
+    """Convolution (cross-correlation) over height and width; kernel `[kh, kw, in/groups, filters]`.
 
     `padding = "same"` has TensorFlow's meaning: the output has `ceil(n / stride)` pixels, and of
-    an odd number of padded rows the larger half lies below.
+    an odd number of padded rows the larger half lies below. `groups` equal to the channels of
+    the input makes it depthwise; filters are ordered by group.
     """
 
     type: Literal["conv2d"] = "conv2d"
@@ -92,18 +102,15 @@ class Conv2D(LayerBase):
     kernel: Pair
     stride: Pair = (1, 1)
     padding: Padding = "valid"
+    dilation: Pair = (1, 1)
+    groups: Count = 1
     bias: bool = True
     activation: Activation = "linear"
 
 
-class MaxPool(LayerBase):
-    """Maximum over windows; padded pixels count as minus infinity.
+class Pool(LayerBase):
+    """Base of the pools with windows; `stride` defaults to the window."""
 
-    `stride` defaults to the window. The gradient of tied maxima goes to the first in row-major
-    order of the window.
-    """
-
-    type: Literal["max_pool"] = "max_pool"
     size: Pair
     stride: Annotated[Pair | None, Field(validate_default=True)] = None
     padding: Padding = "valid"
@@ -120,6 +127,67 @@ class MaxPool(LayerBase):
     def steps(self) -> tuple[int, int]:
         """The stride along height and width, with its default applied."""
         return self.stride or self.size
+
+
+class MaxPool(Pool):
+    """Maximum over windows; padded pixels count as minus infinity.
+
+    The gradient of tied maxima goes to the first in row-major order of the window.
+    """
+
+    type: Literal["max_pool"] = "max_pool"
+
+
+class AvgPool(Pool):
+    """Mean over windows; padded pixels count neither in the sum nor in the number."""
+
+    type: Literal["avg_pool"] = "avg_pool"
+
+
+class GlobalAvgPool(LayerBase):
+    """Mean over height and width: `(h, w, c)` becomes `(c,)`."""
+
+    type: Literal["global_avg_pool"] = "global_avg_pool"
+
+
+class GlobalMaxPool(LayerBase):
+    """Maximum over height and width; a tie's gradient goes to the first in row-major order."""
+
+    type: Literal["global_max_pool"] = "global_max_pool"
+
+
+class BatchNorm(LayerBase):
+    """Normalisation by the batch's mean and biased variance, for each channel.
+
+    Ioffe and Szegedy (2015), but for the running variance, which is biased too. In training
+    `running <- decay running + (1 - decay) batch`; in evaluation the running values are used.
+    Then `scale` and `offset`, where they are true.
+    """
+
+    type: Literal["batch_norm"] = "batch_norm"
+    decay: Annotated[float, Field(ge=0.0, lt=1.0)]
+    epsilon: Epsilon
+    scale: bool = True
+    offset: bool = True
+
+
+class LayerNorm(LayerBase):
+    """Normalisation over the channels of each pixel, or over all units (Ba et al. 2016)."""
+
+    type: Literal["layer_norm"] = "layer_norm"
+    epsilon: Epsilon
+    scale: bool = True
+    offset: bool = True
+
+
+class GroupNorm(LayerBase):
+    """Normalisation over pixels and the channels of each group (Wu and He 2018)."""
+
+    type: Literal["group_norm"] = "group_norm"
+    groups: Count
+    epsilon: Epsilon
+    scale: bool = True
+    offset: bool = True
 
 
 class Flatten(LayerBase):
@@ -151,23 +219,40 @@ class ActivationLayer(LayerBase):
     function: Activation
 
 
-Layer = Annotated[
-    Conv2D | MaxPool | Flatten | Dense | Dropout | ActivationLayer, Field(discriminator="type")
-]
-LAYER_TYPES = ("conv2d", "max_pool", "flatten", "dense", "dropout", "activation")
+AnyLayer = (
+    Conv2D
+    | MaxPool
+    | AvgPool
+    | GlobalAvgPool
+    | GlobalMaxPool
+    | BatchNorm
+    | LayerNorm
+    | GroupNorm
+    | Flatten
+    | Dense
+    | Dropout
+    | ActivationLayer
+)
+Layer = Annotated[AnyLayer, Field(discriminator="type")]
+Norm = BatchNorm | LayerNorm | GroupNorm
+LAYER_TYPES: tuple[str, ...] = tuple(
+    kind.model_fields["type"].default for kind in get_args(AnyLayer)
+)
 
 # What an unnamed layer is called: conv1, pool1, ... counted by kind.
 NAME_STEMS = {
     "conv2d": "conv",
     "max_pool": "pool",
-    "flatten": "flatten",
-    "dense": "dense",
-    "dropout": "dropout",
-    "activation": "activation",
+    "avg_pool": "pool",
+    "global_avg_pool": "pool",
+    "global_max_pool": "pool",
+    "batch_norm": "bn",
+    "layer_norm": "norm",
+    "group_norm": "norm",
 }
 
 
-def activation_of(layer: Layer) -> Activation:
+def activation_of(layer: AnyLayer) -> Activation:
     """The activation that `layer` ends with; `linear` where it has none."""
     if isinstance(layer, ActivationLayer):
         return layer.function

@@ -18,10 +18,11 @@ from harness.errors import SpecError, UsageError, did_you_mean
 from harness.spec.layers import LAYER_TYPES
 from harness.spec.model import Spec
 from harness.spec.network import infer
+from harness.spec.training import OPTIMIZER_TYPES, SCHEDULE_TYPES
 
 MAX_FILE_BYTES = 1_000_000
+TAGGED = {"optimizer": OPTIMIZER_TYPES, "schedule": SCHEDULE_TYPES}  # fields with a type
 MAX_LISTED = 100  # mistakes; beyond these the file is no spec
-OPTIMIZER_TYPES = ("adam", "sgd")
 
 
 def library() -> list[str]:
@@ -177,7 +178,7 @@ def _short(text: str) -> str:
 
 
 def _wrong_type(path: str, loc: tuple[int | str, ...], value: object) -> str:
-    allowed = OPTIMIZER_TYPES if loc[-1] == "optimizer" else LAYER_TYPES
+    allowed = TAGGED.get(str(loc[-1]), LAYER_TYPES)
     received = value.get("type") if isinstance(value, dict) else value
     hint = did_you_mean(received, allowed) if isinstance(received, str) else ""
     shown = "is missing" if received is None else _short(_toml(received))
@@ -190,7 +191,7 @@ def _path(loc: Sequence[int | str]) -> str:
     for position, part in enumerate(loc):
         before = loc[position - 1] if position else None
         is_tag = (isinstance(before, int) and part in LAYER_TYPES) or (
-            before == "optimizer" and part in OPTIMIZER_TYPES
+            isinstance(before, str) and part in TAGGED.get(before, ())
         )
         if isinstance(part, int):
             path += f"[{part}]"
@@ -201,10 +202,10 @@ def _path(loc: Sequence[int | str]) -> str:
 
 def _fields_beside(loc: Sequence[int | str]) -> list[str]:
     """The fields of the part of the spec in which an unknown one was found."""
-    from harness.spec import layers, model
+    from harness.spec import layers, training
 
-    parts: dict[str, type[BaseModel]] = {"training": model.Training}
-    for kind in (*vars(layers).values(), model.Sgd, model.Adam):
+    parts: dict[str, type[BaseModel]] = {"training": training.Training}
+    for kind in (*vars(layers).values(), *vars(training).values()):
         if isinstance(kind, type) and issubclass(kind, BaseModel) and "type" in kind.model_fields:
             parts[str(kind.model_fields["type"].default)] = kind
     parent = str(loc[-2]) if len(loc) > 1 else ""

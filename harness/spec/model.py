@@ -7,75 +7,32 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from harness.spec.layers import (
     NAME_STEMS,
     ActivationLayer,
-    Conv2D,
-    Dense,
+    Dropout,
+    Flatten,
     Layer,
-    MaxPool,
     Model,
     activation_of,
 )
+from harness.spec.training import Training
 
 MAX_LAYERS = 1000
 
-LossName = Literal["cross_entropy", "mean_squared_error"]
 Initializer = Literal[
-    "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"
+    "glorot_uniform",
+    "glorot_normal",
+    "glorot_truncated",
+    "he_uniform",
+    "he_normal",
+    "he_truncated",
+    "lecun_uniform",
+    "lecun_normal",
+    "lecun_truncated",
 ]
-LearningRate = Annotated[float, Field(gt=0.0, le=1000.0)]
-Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Sgd(Model):
-    """Stochastic gradient descent; the learning rate is applied after the momentum.
-
-    `v <- momentum * v + g`, then `p <- p - rate * v`, or with Nesterov
-    `p <- p - rate * (g + momentum * v)` (Sutskever et al. 2013, in the form of torch.optim.SGD).
-    """
-
-    type: Literal["sgd"] = "sgd"
-    learning_rate: LearningRate
-    momentum: Decay = 0.0
-    nesterov: bool = False
-
-    @field_validator("nesterov")
-    @classmethod
-    def _nesterov_needs_momentum(cls, value: bool, others: ValidationInfo) -> bool:
-        if value and others.data.get("momentum") == 0.0:
-            raise ValueError("needs a momentum above 0, for example momentum = 0.9")
-        return value
-
-
-class Adam(Model):
-    """Adam as in algorithm 1 of Kingma and Ba (2015): epsilon is added after bias correction."""
-
-    type: Literal["adam"] = "adam"
-    learning_rate: LearningRate = 1e-3
-    beta1: Decay = 0.9
-    beta2: Decay = 0.999
-    epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-8
-
-
-Optimizer = Annotated[Sgd | Adam, Field(discriminator="type")]
-
-
-class Training(Model):
-    """How a model is trained. `last_batch` says what becomes of a last, partial batch."""
-
-    loss: LossName = "cross_entropy"
-    optimizer: Optimizer = Adam()
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
-    validation_split: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    last_batch: Literal["drop", "keep"] = "drop"
-
-    def learning_rate(self, step: int) -> float:
-        """The rate of `step` (counted from 0 over the whole training)."""
-        return self.optimizer.learning_rate
 
 
 class Spec(Model):
@@ -143,18 +100,28 @@ class Spec(Model):
                 )
             if activation_of(layer) == "softmax":
                 pending = layer.name
-            elif isinstance(layer, Conv2D | Dense | MaxPool):
-                pending = ""  # the others leave probabilities as they are, or scale them
-        if pending and self.training.loss == "cross_entropy" and not self.folds_softmax:
+            elif not isinstance(layer, Dropout | Flatten | ActivationLayer):
+                pending = ""  # these leave probabilities as they are, or scale them
+        loss = self.training.loss
+        if pending and loss == "cross_entropy" and not self.folds_activation:
             yield (
                 f"layers: {pending!r} ends in softmax, and cross_entropy applies softmax again to "
                 f"the output of {self.layers[-1].name!r}; make the softmax the last thing"
             )
+        if loss == "binary_cross_entropy" and activation_of(self.layers[-1]) == "softmax":
+            yield (
+                f"layers: {self.layers[-1].name!r} ends in softmax, and binary_cross_entropy "
+                'applies sigmoid to its output; use "sigmoid", or loss = "cross_entropy"'
+            )
 
     @property
-    def folds_softmax(self) -> bool:
-        """Whether the last softmax belongs to the loss, so that the network returns logits."""
-        return self.training.loss == "cross_entropy" and activation_of(self.layers[-1]) == "softmax"
+    def folds_activation(self) -> bool:
+        """Whether the last softmax or sigmoid belongs to the loss: the network returns logits."""
+        last = activation_of(self.layers[-1])
+        return (self.training.loss, last) in (
+            ("cross_entropy", "softmax"),
+            ("binary_cross_entropy", "sigmoid"),
+        )
 
     @property
     def hash(self) -> str:

@@ -10,28 +10,41 @@ from typing import Literal
 from harness.errors import SpecError
 from harness.spec.layers import (
     Activation,
+    AvgPool,
+    BatchNorm,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    GroupNorm,
     Layer,
+    LayerNorm,
     MaxPool,
+    Norm,
     Padding,
+    Pads,
     activation_of,
 )
 from harness.spec.model import Spec
 
 Shape = tuple[int, ...]
+Role = Literal["kernel", "bias", "scale", "offset", "mean", "variance"]
 MAX_PARAMETERS = 10**10  # 40 GB of float32: beyond this a spec is a slip of the keyboard
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One trainable array in canonical layout; `path` is `layer.kernel` or `layer.bias`."""
+    """One array in canonical layout; `path` is `layer.role`, for example `conv1.kernel`.
+
+    Kernels, biases, scales and offsets are trained; a mean and a variance are running
+    statistics of a batch_norm.
+    """
 
     path: str
     shape: Shape
-    role: Literal["kernel", "bias"]
+    role: Role
     fan_in: int
     fan_out: int
 
@@ -45,10 +58,11 @@ class Parameter:
 class Node:
     """A layer in its place: what goes in, what comes out, what it learns and costs.
 
-    `activation` is what the network itself applies: a final softmax that is folded into the
-    loss is `linear` here. `flops` counts a multiply-add as two operations, forward, per image;
-    only convolutions and matrix products count, as in torch.utils.flop_counter.
-    `pads` is `((top, bottom), (left, right))` for layers with windows.
+    `activation` is what the network itself applies: a final softmax or sigmoid that is folded
+    into the loss is `linear` here. `statistics` are kept, but not trained. `flops` counts a
+    multiply-add as two operations, forward, per image; only convolutions and matrix products
+    count, as in torch.utils.flop_counter. `pads` is `((top, bottom), (left, right))` for layers
+    with windows.
     """
 
     layer: Layer
@@ -56,8 +70,9 @@ class Node:
     output_shape: Shape
     activation: Activation
     parameters: tuple[Parameter, ...] = ()
+    statistics: tuple[Parameter, ...] = ()
     flops: int = 0
-    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    pads: Pads = ((0, 0), (0, 0))
 
     @property
     def name(self) -> str:
@@ -83,6 +98,11 @@ class Network:
         return tuple(p for node in self.nodes for p in node.parameters)
 
     @property
+    def statistics(self) -> tuple[Parameter, ...]:
+        """All running statistics, in the order of the layers."""
+        return tuple(p for node in self.nodes for p in node.statistics)
+
+    @property
     def parameter_count(self) -> int:
         """Number of trainable values."""
         return sum(p.size for p in self.parameters)
@@ -98,46 +118,75 @@ class Network:
         return tuple(node for node in self.nodes if isinstance(node.layer, Dropout))
 
 
-def window_output(size: int, window: int, stride: int, padding: Padding) -> int:
-    """Pixels along one axis after sliding a window over it."""
-    return -(-size // stride) if padding == "same" else (size - window) // stride + 1
+def window_output(size: int, window: int, stride: int, padding: Padding, pads: int = 0) -> int:
+    """Pixels along one axis after sliding a window over it; `pads` is their sum if explicit."""
+    return -(-size // stride) if padding == "same" else (size + pads - window) // stride + 1
 
 
 def window_pads(size: int, window: int, stride: int, padding: Padding) -> tuple[int, int]:
     """Pixels padded before and after along one axis; an odd one goes after (TensorFlow's SAME)."""
     if padding == "valid":
         return 0, 0
-    total = max((window_output(size, window, stride, padding) - 1) * stride + window - size, 0)
+    total = max((window_output(size, window, stride, "same") - 1) * stride + window - size, 0)
     return total // 2, total - total // 2
 
 
-def _windows(layer: Conv2D | MaxPool, shape: Shape) -> tuple[tuple[int, int], Node]:
-    """Check and place a sliding window; return the output's height and width, and a bare node."""
+@dataclass(frozen=True)
+class Windows:
+    """Where a sliding window goes: `[axis]` is 0 for rows, 1 for columns."""
+
+    output: tuple[int, int]
+    pads: Pads
+
+
+def _windows(layer: Conv2D | MaxPool | AvgPool, shape: Shape) -> Windows:
+    """Check and place a sliding window."""
+    _needs_image(shape)
+    if isinstance(layer, Conv2D):
+        field, window, stride = "kernel", layer.kernel, layer.stride
+        reach = [(k - 1) * d + 1 for k, d in zip(layer.kernel, layer.dilation, strict=True)]
+    else:
+        field, window, stride, reach = "size", layer.size, layer.steps, list(layer.size)
+    pads: list[tuple[int, int]] = []
+    for axis in (0, 1):
+        if isinstance(layer.padding, str):
+            pads.append(window_pads(shape[axis], reach[axis], stride[axis], layer.padding))
+        else:
+            pads.append(layer.padding[axis])
+        if layer.padding != "same" and reach[axis] > shape[axis] + sum(pads[axis]):
+            dilated = f", dilated to {reach}," if reach != list(window) else ""
+            raise ValueError(
+                f"{field} = {list(window)}{dilated} is larger than its input of "
+                f'{shape[0]}x{shape[1]} pixels; use a smaller one, or padding = "same"'
+            )
+        if not isinstance(layer, Conv2D) and max(pads[axis]) >= reach[axis]:
+            raise ValueError(
+                f"padding = {[list(pair) for pair in pads]} leaves windows of {list(window)} "
+                "without a pixel; pad less than the window"
+            )
+    rows, columns = (
+        window_output(shape[axis], reach[axis], stride[axis], layer.padding, sum(pads[axis]))
+        for axis in (0, 1)
+    )
+    return Windows((rows, columns), (pads[0], pads[1]))
+
+
+def _needs_image(shape: Shape) -> None:
     if len(shape) != 3:
         raise ValueError(f"needs an image (height, width, channels), but its input is {shape}")
-    window, stride = (
-        (layer.kernel, layer.stride) if isinstance(layer, Conv2D) else (layer.size, layer.steps)
-    )
-    field = "kernel" if isinstance(layer, Conv2D) else "size"
-    if layer.padding == "valid" and (window[0] > shape[0] or window[1] > shape[1]):
-        raise ValueError(
-            f"{field} = {list(window)} is larger than its input of {shape[0]}x{shape[1]} pixels; "
-            'use a smaller one, or padding = "same"'
-        )
-    height = window_output(shape[0], window[0], stride[0], layer.padding)
-    width = window_output(shape[1], window[1], stride[1], layer.padding)
-    pads = (
-        window_pads(shape[0], window[0], stride[0], layer.padding),
-        window_pads(shape[1], window[1], stride[1], layer.padding),
-    )
-    return (height, width), Node(layer, shape, shape, "linear", pads=pads)
 
 
 def _conv2d(layer: Conv2D, shape: Shape, activation: Activation) -> Node:
-    (height, width), placed = _windows(layer, shape)
-    kh, kw = layer.kernel
-    inside, filters = shape[2], layer.filters
-    fans = (kh * kw * inside, kh * kw * filters)
+    windows = _windows(layer, shape)
+    (height, width), (kh, kw) = windows.output, layer.kernel
+    groups, filters = layer.groups, layer.filters
+    if shape[2] % groups or filters % groups:
+        raise ValueError(
+            f"groups = {groups} must divide its input's {shape[2]} channels and its {filters} "
+            "filters"
+        )
+    inside = shape[2] // groups
+    fans = (kh * kw * inside, kh * kw * filters // groups)
     parameters = [Parameter(f"{layer.name}.kernel", (kh, kw, inside, filters), "kernel", *fans)]
     if layer.bias:
         parameters.append(Parameter(f"{layer.name}.bias", (filters,), "bias", *fans))
@@ -148,13 +197,16 @@ def _conv2d(layer: Conv2D, shape: Shape, activation: Activation) -> Node:
         activation,
         tuple(parameters),
         flops=2 * height * width * kh * kw * inside * filters,
-        pads=placed.pads,
+        pads=windows.pads,
     )
 
 
 def _dense(layer: Dense, shape: Shape, activation: Activation) -> Node:
     if len(shape) != 1:
-        raise ValueError(f'needs a flat input, but its input is {shape}; put a "flatten" before it')
+        raise ValueError(
+            f'needs a flat input, but its input is {shape}; put a "flatten" or a '
+            '"global_avg_pool" before it'
+        )
     fans = (shape[0], layer.units)
     parameters = [Parameter(f"{layer.name}.kernel", fans, "kernel", *fans)]
     if layer.bias:
@@ -169,15 +221,42 @@ def _dense(layer: Dense, shape: Shape, activation: Activation) -> Node:
     )
 
 
+def _norm(layer: Norm, shape: Shape) -> Node:
+    channels = shape[-1]
+    if isinstance(layer, GroupNorm) and channels % layer.groups:
+        raise ValueError(f"groups = {layer.groups} must divide its input's {channels} channels")
+    wanted: tuple[tuple[Role, bool], ...] = (("scale", layer.scale), ("offset", layer.offset))
+    roles = [role for role, is_wanted in wanted if is_wanted]
+    statistics: tuple[Role, ...] = ("mean", "variance") if isinstance(layer, BatchNorm) else ()
+    return Node(
+        layer,
+        shape,
+        shape,
+        "linear",
+        tuple(_per_channel(layer, role, channels) for role in roles),
+        tuple(_per_channel(layer, role, channels) for role in statistics),
+    )
+
+
+def _per_channel(layer: Norm, role: Role, channels: int) -> Parameter:
+    return Parameter(f"{layer.name}.{role}", (channels,), role, channels, channels)
+
+
 def _place(layer: Layer, shape: Shape, activation: Activation) -> Node:
     match layer:
         case Conv2D():
             return _conv2d(layer, shape, activation)
         case Dense():
             return _dense(layer, shape, activation)
-        case MaxPool():
-            (height, width), placed = _windows(layer, shape)
-            return Node(layer, shape, (height, width, shape[2]), activation, pads=placed.pads)
+        case MaxPool() | AvgPool():
+            windows = _windows(layer, shape)
+            output = (*windows.output, shape[2])
+            return Node(layer, shape, output, activation, pads=windows.pads)
+        case GlobalAvgPool() | GlobalMaxPool():
+            _needs_image(shape)
+            return Node(layer, shape, (shape[2],), activation)
+        case BatchNorm() | LayerNorm() | GroupNorm():
+            return _norm(layer, shape)
         case Flatten():
             return Node(layer, shape, (math.prod(shape),), activation)
         case _:
@@ -198,7 +277,7 @@ def infer(spec: Spec) -> Network:
     parameters = 0
     for index, layer in enumerate(spec.layers):
         is_last = index == len(spec.layers) - 1
-        activation = "linear" if is_last and spec.folds_softmax else activation_of(layer)
+        activation = "linear" if is_last and spec.folds_activation else activation_of(layer)
         try:
             node = _place(layer, shape, activation)
         except ValueError as error:

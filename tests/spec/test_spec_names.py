@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spec_examples import DENSE, FLATTEN, dense, layer, parse, problem, problems, toml
 
-from harness.spec.layers import RESERVED
+from harness.spec.names import RESERVED
 
 
 @pytest.mark.parametrize(

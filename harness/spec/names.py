@@ -1,0 +1,41 @@
+"""What layers may be called: their names become attributes and variables of generated source."""
+
+from __future__ import annotations
+
+import keyword
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+# Attributes of torch.nn.Module, keras.Model, nnx.Module and tf.Module that a layer's name
+# would overwrite in the generated classes, and words that the generated sources use.
+RESERVED = frozenset(
+    """
+add_module append apply axis backward bfloat16 bind buffers build build_from_config built call
+children compile compiled compute_loss compute_mask compute_metrics cpu cuda double dtype
+dump_patches dynamic eval evaluate export extra_repr fit float forward functional get_buffer
+get_config get_extra_state get_layer half images init input inputs iter_children iter_modules
+jax keras labels layers load_state_dict logits loss losses mean metrics modules mul name
+name_scope named_parameters nnx non_trainable_variables np numpy optax optimizer output outputs
+parameters path perturb predict quantize register requires_grad reset_states rngs run save self
+set_extra_state share_memory sow state state_dict step step_count stop submodules summary
+supports_masking targets tf to torch train train_step trainable trainable_variables training
+type unflatten variables weights with_name_scope x xpu zero_grad
+""".split()
+)
+
+# A parameter is called by its layer's name and its role, so no layer may end in a role.
+ROLES = ("kernel", "bias", "scale", "offset", "mean", "variance")
+
+
+def _identifier(value: str) -> str:
+    """Names go into generated source, so they must be plain and harmless there."""
+    if keyword.iskeyword(value) or keyword.issoftkeyword(value) or value in RESERVED:
+        raise ValueError("is a reserved word; any other lower-case identifier is allowed")
+    for role in ROLES:
+        if value.endswith(f"_{role}"):
+            raise ValueError(f"ends like the name of a parameter; allowed: not in _{role}")
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), AfterValidator(_identifier)]
