@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ from harness.contract import (
     Setting,
     import_source,
 )
-from harness.spec import Spec, infer
+from harness.spec import Parameter, Spec, infer
 
 
 class FlaxBackend:
@@ -85,8 +85,26 @@ class FlaxBackend:
         return FlaxSession(import_source(path), spec, setting)
 
 
+NNX_ROLES = {"offset": "bias", "variance": "var"}  # the others are called as in a spec's paths
+MODE = {"training": True}  # what a model with batch norm takes beside images
+
+Paths = dict[str, dict[str, str]]  # by layer and nnx's role
+
+
+def _paths(parameters: Iterable[Parameter]) -> Paths:
+    """Return the paths as nnx nests what is at them."""
+    nested: Paths = {}
+    for parameter in parameters:
+        layer = parameter.path.rpartition(".")[0]
+        nested.setdefault(layer, {})[NNX_ROLES.get(parameter.role, parameter.role)] = parameter.path
+    return nested
+
+
 class FlaxSession:
-    """A generated module on one device: the model's structure, and its state as arrays."""
+    """A generated module on one device: the model's structure, and its state as arrays.
+
+    Its variables are the parameters and, where there is a batch norm, its running statistics.
+    """
 
     def __init__(self, module: Any, spec: Spec, setting: Setting) -> None:
         import jax
@@ -94,6 +112,9 @@ class FlaxSession:
         self.jax = jax
         self.module = module
         self.network = infer(spec)
+        self.paths = [_paths(self.network.parameters)]
+        if self.network.statistics:
+            self.paths.append(_paths(self.network.statistics))
         self.dtype = np.dtype(setting.precision)
         self.device = jax.devices(setting.device)[0]
         jax.config.update("jax_default_device", self.device)
@@ -107,12 +128,15 @@ class FlaxSession:
         self.targets = self._put(targets)
 
     def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
-        """Set parameters, and make a new optimizer state and random key."""
-        params: dict[str, dict[str, Any]] = {}
-        for path, array in parameters.items():
-            layer, _, role = path.rpartition(".")
-            params.setdefault(layer, {})[role] = self._put(array)
-        self.state_now = self.module.init_state(params, seed)
+        """Set parameters and statistics, and make a new optimizer state and random key."""
+        variables = [
+            {
+                layer: {role: self._put(parameters[path]) for role, path in roles.items()}
+                for layer, roles in paths.items()
+            }
+            for paths in self.paths
+        ]
+        self.state_now = self.module.init_state(*variables, seed)
 
     def train(
         self,
@@ -139,15 +163,16 @@ class FlaxSession:
     def predict(self, images: Floats) -> Floats:
         """Return logits, in evaluation mode."""
         images = np.asarray(images, self.dtype)
-        return self._get(self.module.predict(self.graphdef, self.state_now.params, images))
+        return self._get(self.module.predict(self.graphdef, *self._variables(), images))
 
     def activations(self, images: Floats) -> dict[str, Floats]:
         """Apply the generated forward pass, layer by layer."""
         outputs = layer_outputs(
             self.module.Model.__call__,
             [node.name for node in self.network.nodes],
-            self=self._model(self.graphdef, self.state_now.params),
+            self=self._model(self.graphdef, *self._variables()),
             x=self._put(images),
+            training=False,
             rngs=None,
         )
         return {name: self._get(value) for name, value in outputs.items()}
@@ -155,21 +180,21 @@ class FlaxSession:
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
     ) -> Gradients:
-        """Differentiate the generated model and loss."""
+        """Differentiate the generated model and loss; the statistics stay as they are."""
         (loss, logits), (parameters, images_gradient) = self._differentiate(
             self._factors(masks or {}),
             self.graphdef,
-            self.state_now.params,
+            self._variables(),
             self._put(images),
             self._put(targets),
         )
         return Gradients(
-            float(loss), self._get(logits), self._by_path(parameters), self._get(images_gradient)
+            float(loss), self._get(logits), self._by_path([parameters]), self._get(images_gradient)
         )
 
     def state(self) -> dict[str, Floats]:
-        """Return the parameters by path."""
-        return self._by_path(self.state_now.params)
+        """Return the parameters and statistics by path."""
+        return self._by_path(self._variables())
 
     def peak_device_bytes(self) -> int | None:
         """Most bytes that XLA's allocator held on the GPU."""
@@ -188,11 +213,13 @@ class FlaxSession:
         )
         return self._get(losses)
 
-    def _loss_and_gradients(self, graphdef: Any, params: Any, images: Any, targets: Any) -> Any:
+    def _loss_and_gradients(self, graphdef: Any, variables: Any, images: Any, targets: Any) -> Any:
         """Return ((loss, logits), gradients of parameters and images), dropout by masks."""
+        params, *statistics = variables
+        mode = MODE if statistics else {}
 
         def batch_loss(params: Any, images: Any) -> Any:
-            logits = self._model(graphdef, params)(images)
+            logits = self._model(graphdef, params, *statistics)(images, **mode)
             return self.module.loss_fn(logits, targets), logits
 
         differentiate = self.jax.value_and_grad(batch_loss, argnums=(0, 1), has_aux=True)
@@ -208,10 +235,10 @@ class FlaxSession:
         def masked(factors: Mapping[str, Any], *arguments: Any) -> Any:
             call = self.module.Model.__call__
 
-            def call_with_masks(model: Any, x: Any, **_: Any) -> Any:
+            def call_with_masks(model: Any, x: Any, *, rngs: Any = None, **mode: Any) -> Any:
                 for name, factor in factors.items():
                     setattr(model, name, lambda x, factor=factor, **_: x * factor)
-                return call(model, x)
+                return call(model, x, **mode)
 
             with patch.object(self.module.Model, "__call__", call_with_masks):
                 return function(*arguments)
@@ -223,15 +250,24 @@ class FlaxSession:
         names = [node.name for node in self.network.dropouts]
         return {name: self._put(masks.get(name, np.ones(()))) for name in names}
 
-    def _model(self, graphdef: Any, params: Any) -> Any:
+    def _variables(self) -> list[Any]:
+        """Return parameters and, where there is a batch norm, statistics, as nnx nests them."""
+        state = self.state_now
+        return [state.params, state.batch_stats] if self.network.statistics else [state.params]
+
+    def _model(self, graphdef: Any, *variables: Any) -> Any:
         from flax import nnx
 
-        return nnx.merge(graphdef, params)
+        return nnx.merge(graphdef, *variables)
 
-    def _by_path(self, params: Any) -> dict[str, Floats]:
-        """Return parameters, or their gradients: nnx's layouts are the canonical ones."""
-        paths = [parameter.path for parameter in self.network.parameters]
-        return {path: self._get(params[path.split(".")[0]][path.split(".")[1]]) for path in paths}
+    def _by_path(self, variables: Sequence[Any]) -> dict[str, Floats]:
+        """Return variables, or gradients of the first: nnx's layouts are the canonical ones."""
+        return {
+            path: self._get(values[layer][role])
+            for paths, values in zip(self.paths, variables, strict=False)
+            for layer, roles in paths.items()
+            for role, path in roles.items()
+        }
 
     def _put(self, array: Array) -> Any:
         """Copy to the device: a step may donate the memory, and so must own it."""

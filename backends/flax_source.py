@@ -2,56 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from textwrap import indent
 
+from backends.flax_model import WIDTH, call, wrapped, write_model
 from harness.contract import SourceWriter
-from harness.spec import (
-    Adam,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    MaxPool,
-    Network,
-    Node,
-    Spec,
-    infer,
-)
+from harness.spec import Adam, AdamW, Network, RmsProp, Sgd, Spec, Training, infer
 
-WIDTH = 100  # columns of a generated line
-
-MAX_POOL = '''@jax.custom_vjp
-def first_max(windows):
-    """Return the maximum over axis 3; of tied values, the first takes the gradient."""
-    return windows.max(axis=3)
-
-
-def first_max_forward(windows):
-    position = jnp.arange(windows.shape[3])[:, None]
-    is_first = position == windows.argmax(axis=3, keepdims=True)
-    return windows.max(axis=3), is_first
-
-
-def first_max_backward(is_first, gradient):
-    return (jnp.where(is_first, gradient[:, :, :, None], 0),)
-
-
-first_max.defvjp(first_max_forward, first_max_backward)
-
-
-def block_max_pool(x, window):
-    """Max-pool x [n, h, w, c] over windows that neither overlap nor need padding.
-
-    The gradient of nnx.max_pool is XLA's select-and-scatter, on the CPU by far the
-    slowest part of a training step. Where the stride is the window, pooling is just a
-    reshape and a maximum; and jnp.max alone would split the gradient of tied values.
-    """
-    n, h, w, c = x.shape
-    kh, kw = window
-    x = x[:, : h // kh * kh, : w // kw * kw]  # whole windows only
-    x = x.reshape(n, h // kh, kh, w // kw, kw, c).swapaxes(2, 3)
-    return first_max(x.reshape(n, h // kh, w // kw, kh * kw, c))
+IS_KERNEL = '''def is_kernel(params):
+    """Mark what decays: kernels, but no biases, scales or offsets."""
+    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 '''
 
@@ -63,20 +22,26 @@ STATE = '''class TrainState(NamedTuple):
     """
 
     params: dict
-    opt_state: optax.OptState
+{statistics_field}    opt_state: optax.OptState
 {key_field}
 
 def init(seed=0):
     """Return the model's structure, and its state before the first step."""
-    graphdef, params = nnx.split(Model(rngs=nnx.Rngs(seed)), nnx.Param)
-    return graphdef, init_state(nnx.to_pure_dict(params), seed)
+{init}
 
 
-def init_state(params, seed):
-    """Return the state before the first step, from parameters of one's own."""
-    return TrainState(params, optimizer.init(params){key_value})
+def init_state({variables}, seed):
+    """Return the state before the first step, from {given} of one's own."""
+    return TrainState({variables}, optimizer.init(params){key})
 
 '''
+
+INIT = """    graphdef, params = nnx.split(Model(rngs=nnx.Rngs(seed)), nnx.Param)
+    return graphdef, init_state(nnx.to_pure_dict(params), seed)"""
+
+INIT_STATISTICS = """    model = Model(rngs=nnx.Rngs(seed))
+    graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return graphdef, init_state(nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats), seed)"""
 
 TRAIN = '''@functools.partial(jax.jit, donate_argnames="state")
 def train_step(graphdef, state, images, targets, batch, learning_rate):
@@ -85,15 +50,10 @@ def train_step(graphdef, state, images, targets, batch, learning_rate):
     The old state is donated: its memory becomes the new state's.
     """
 {split}
-    def batch_loss(params):
-        model = nnx.merge(graphdef, params)
-        outputs = model({inputs})
-        return loss_fn(outputs, targets[batch])
-
-    loss, gradients = jax.value_and_grad(batch_loss)(state.params)
+{differentiate}
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = jax.tree.map(lambda p, u: p + learning_rate * u, state.params, updates)
-    return TrainState(params, opt_state{key}), loss
+    return TrainState({variables}, opt_state{key}), loss
 
 
 def train(graphdef, state, images, targets, order, learning_rates):
@@ -110,9 +70,25 @@ def train(graphdef, state, images, targets, order, learning_rates):
 
 
 @jax.jit
-def predict(graphdef, params, images):
+def predict(graphdef, {variables}, images):
     """Return the logits of images [n, h, w, c], in evaluation mode."""
-    return nnx.merge(graphdef, params)(images)'''
+    return nnx.merge(graphdef, {variables})(images)'''
+
+DIFFERENTIATE = """    def batch_loss(params):
+        model = nnx.merge(graphdef, params)
+        outputs = model({inputs})
+        return loss_fn(outputs, targets[batch])
+
+    loss, gradients = jax.value_and_grad(batch_loss)(state.params)"""
+
+DIFFERENTIATE_STATISTICS = """    def batch_loss(params):
+        model = nnx.merge(graphdef, params, state.batch_stats)
+        outputs = model({inputs})
+        batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+        return loss_fn(outputs, targets[batch]), batch_stats
+
+    differentiate = jax.value_and_grad(batch_loss, has_aux=True)
+    (loss, batch_stats), gradients = differentiate(state.params)"""
 
 
 def flax_source(spec: Spec) -> str:
@@ -122,139 +98,107 @@ def flax_source(spec: Spec) -> str:
     write(f'"""{spec.name} in Flax nnx, with optax."""\n')
     write("import functools\nfrom typing import NamedTuple\n")
     write("import jax\nimport jax.numpy as jnp\nimport optax\nfrom flax import nnx\n\n")
-    if any(_is_blocks(node) for node in network.nodes):
-        write(MAX_POOL)
-    _write_model(write, network)
-    _write_loss(write, spec)
-    _write_optimizer(write, spec)
+    write_model(write, network)
+    _write_loss(write, spec.training)
+    _write_optimizer(write, spec.training)
     _write_train(write, network)
     return write.text()
 
 
-def _is_blocks(node: Node) -> bool:
-    """Whether the node pools windows that neither overlap nor need padding."""
-    layer = node.layer
-    return isinstance(layer, MaxPool) and layer.steps == layer.size and not any(sum(node.pads, ()))
-
-
-def _call(target: str, function: str, arguments: Sequence[str], comment: str = "") -> str:
-    """Return `target = function(arguments)  # comment`, wrapped as ruff does within a method."""
-    tail = f"  # {comment}" if comment else ""
-    room = WIDTH - 8
-    if len(line := f"{target} = {function}({', '.join(arguments)}){tail}") <= room:
-        return line
-    if len(f"{target} = {function}(") <= room:
-        return f"{target} = {_wrapped(function, arguments, room, fits=False)}{tail}"
-    inner = _wrapped(function, arguments, room - 4, fits=True)
-    return f"{target} = (\n{indent(inner, '    ')}\n){tail}"
-
-
-def _wrapped(function: str, arguments: Sequence[str], room: int, fits: bool) -> str:
-    """Return the call on one line if it `fits`, else its arguments on one line, else on many."""
-    inside = ", ".join(arguments)
-    if fits and len(function) + len(inside) + 2 <= room:
-        return f"{function}({inside})"
-    if len(inside) + 4 > room:
-        inside = ",\n    ".join(arguments) + ","
-    return f"{function}(\n    {inside}\n)"
-
-
-def _constructor(node: Node) -> str:
-    """Return the line of `__init__` that makes the layer; empty where it has no state."""
-    target = f"self.{node.name}"
-    match node.layer:
-        case Conv2D() as layer:
-            sizes = [str(node.input_shape[2]), str(layer.filters), str(layer.kernel)]
-            strides = [f"strides={layer.stride}"] if layer.stride != (1, 1) else []
-            padding = f'padding="{layer.padding.upper()}"'
-            bias = [] if layer.bias else ["use_bias=False"]
-            return _call(target, "nnx.Conv", [*sizes, *strides, padding, *bias, "rngs=rngs"])
-        case Dense() as layer:
-            sizes = [str(node.input_shape[0]), str(layer.units)]
-            bias = [] if layer.bias else ["use_bias=False"]
-            return _call(target, "nnx.Linear", [*sizes, *bias, "rngs=rngs"])
-        case Dropout() as layer:
-            return _call(target, "nnx.Dropout", [str(layer.rate)])
-    return ""
-
-
-def _forward(node: Node) -> str:
-    """Return the statement of `__call__` that applies the layer."""
-    name = node.name
-    match node.layer:
-        case Conv2D() | Dense():
-            if node.activation == "linear":
-                return _call("x", f"self.{name}", ["x"])
-            return _call("x", f"nnx.{node.activation}", [f"self.{name}(x)"])
-        case Dropout():
-            return _call("x", f"self.{name}", ["x", "deterministic=rngs is None", "rngs=rngs"])
-        case MaxPool() as layer if _is_blocks(node):
-            return _call("x", "block_max_pool", ["x", str(layer.size)], name)
-        case MaxPool() as layer:
-            # The strides are always written: nnx's default is 1, not the window.
-            window = [f"strides={layer.steps}", f'padding="{layer.padding.upper()}"']
-            return _call("x", "nnx.max_pool", ["x", str(layer.size), *window], name)
-        case Flatten():
-            return _call("x", "x.reshape", ["x.shape[0]", "-1"], name)
-    function = "identity" if node.activation == "linear" else node.activation
-    return _call("x", f"nnx.{function}", ["x"], name)
-
-
-def _write_model(write: SourceWriter, network: Network) -> None:
-    height, width, channels = network.input_shape
-    outputs = network.output_shape[0]
-    write("class Model(nnx.Module):")
-    write(f'"""From images [n, {height}, {width}, {channels}] to logits [n, {outputs}].\n', 1)
-    write("Images are NHWC and kernels [kh, kw, in, out] throughout, so that flattening", 1)
-    write('needs no transpose; padding "SAME" is TensorFlow\'s.\n"""\n', 1)
-    write("def __init__(self, *, rngs):", 1)
-    constructors = [text for node in network.nodes if (text := _constructor(node))]
-    for text in constructors or ["pass"]:
-        write(text, 2)
-    write()
-    if network.dropouts:
-        write("def __call__(self, x, *, rngs=None):", 1)
-        write('"""Drop out with random numbers from `rngs`; without them, evaluate."""', 2)
-    else:
-        write("def __call__(self, x):", 1)
-    for node in network.nodes:
-        write(_forward(node), 2)
-    write("return x\n\n", 2)
-
-
-def _write_loss(write: SourceWriter, spec: Spec) -> None:
+def _write_loss(write: SourceWriter, training: Training) -> None:
     write("def loss_fn(outputs, targets):")
-    if spec.training.loss == "cross_entropy":
-        write("# Softmax is part of this loss; optax returns one value for each image.", 1)
-        write("losses = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)", 1)
-        write("return losses.mean()\n\n", 1)
-    else:
-        write("# Not optax.l2_loss, which is half of it.", 1)
-        write("return optax.squared_error(outputs, targets).mean()\n\n", 1)
+    match training.loss:
+        case "cross_entropy" if training.label_smoothing:
+            write("# Softmax is part of this loss; optax returns one value for each image.", 1)
+            write("one_hot = jax.nn.one_hot(targets, outputs.shape[-1])", 1)
+            write(f"smooth = optax.smooth_labels(one_hot, {training.label_smoothing!r})", 1)
+            write("return optax.softmax_cross_entropy(outputs, smooth).mean()\n\n", 1)
+        case "cross_entropy":
+            write("# Softmax is part of this loss; optax returns one value for each image.", 1)
+            write("losses = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)", 1)
+            write("return losses.mean()\n\n", 1)
+        case "binary_cross_entropy":
+            write("# Sigmoid is part of this loss; optax returns one value for each output.", 1)
+            write("return optax.sigmoid_binary_cross_entropy(outputs, targets).mean()\n\n", 1)
+        case "huber":
+            write("return optax.huber_loss(outputs, targets, delta=1.0).mean()\n\n", 1)
+        case "mean_squared_error":
+            write("# Not optax.l2_loss, which is half of it.", 1)
+            write("return optax.squared_error(outputs, targets).mean()\n\n", 1)
 
 
-def _write_optimizer(write: SourceWriter, spec: Spec) -> None:
-    optimizer = spec.training.optimizer
+def _write_optimizer(write: SourceWriter, training: Training) -> None:
+    """Write the gradient transformation: clipping first, then coupled decay, then the rule."""
+    optimizer = training.optimizer
+    transformations = []
+    if training.clip_norm is not None:
+        transformations.append(("optax.clip_by_global_norm", [repr(training.clip_norm)]))
+    mask = ["mask=is_kernel"] if _decays_kernels(optimizer) else []
+    if mask:
+        write(IS_KERNEL)
     write("# For a learning rate of 1: the rate is an argument of train_step, which scales the")
     write("# updates, so that it can vary without a new compilation, and stays outside of any")
     write(f"# momentum. The rate of this training is {optimizer.learning_rate!r}.")
-    if isinstance(optimizer, Adam):
-        betas = f"b1={optimizer.beta1!r}, b2={optimizer.beta2!r}"
-        write("# Adam's eps is added after the bias correction.")
-        write(f"optimizer = optax.adam(1.0, {betas}, eps={optimizer.epsilon!r})\n\n")
-    else:
-        momentum = f", momentum={optimizer.momentum!r}" if optimizer.momentum else ""
-        nesterov = ", nesterov=True" if optimizer.nesterov else ""
-        write(f"optimizer = optax.sgd(1.0{momentum}{nesterov})\n\n")
+    match optimizer:
+        case Adam() | AdamW() as o:
+            write("# Adam's eps is added after the bias correction.")
+            arguments = [f"b1={o.beta1!r}", f"b2={o.beta2!r}", f"eps={o.epsilon!r}"]
+            if isinstance(o, AdamW):
+                write("# The decay is apart from the moments, and scaled by the rate as they are.")
+                arguments += [f"weight_decay={o.weight_decay!r}", *mask]
+            transformations.append((f"optax.{o.type}", ["1.0", *arguments]))
+        case RmsProp() as o:
+            write("# RMSprop's eps is added to the root, which in optax is not the default.")
+            arguments = [f"decay={o.decay!r}", f"eps={o.epsilon!r}", "eps_in_sqrt=False"]
+            arguments += [f"momentum={o.momentum!r}"] if o.momentum else []
+            transformations.append(("optax.rmsprop", ["1.0", *arguments]))
+        case Sgd() as o:
+            if o.l2:
+                write("# The decay is part of the gradient: it enters the momentum.")
+                transformations.append(("optax.add_decayed_weights", [repr(o.l2), *mask]))
+            arguments = [f"momentum={o.momentum!r}"] if o.momentum else []
+            arguments += ["nesterov=True"] if o.nesterov else []
+            transformations.append(("optax.sgd", ["1.0", *arguments]))
+    if len(transformations) == 1:
+        write(call("optimizer", *transformations[0], depth=0) + "\n\n")
+        return
+    write("optimizer = optax.chain(")
+    for function, arguments in transformations:
+        write(indent(wrapped(function, arguments, WIDTH - 5, fits=True), "    ") + ",")
+    write(")\n\n")
+
+
+def _decays_kernels(optimizer: Sgd | Adam | AdamW | RmsProp) -> bool:
+    """Whether there is a decay, of either kind, for kernels only."""
+    match optimizer:
+        case AdamW():
+            return optimizer.weight_decay > 0 and not optimizer.decay_all
+        case Sgd():
+            return optimizer.l2 > 0 and not optimizer.decay_all
+    return False
 
 
 def _write_train(write: SourceWriter, network: Network) -> None:
-    """Write state, step and loop; only a model with dropout carries a random key."""
-    if network.dropouts:
-        write(STATE.format(key_field="    key: jax.Array\n", key_value=", jax.random.key(seed)"))
-        split = "    key, dropout_key = jax.random.split(state.key)\n"
-        inputs = "images[batch], rngs=nnx.Rngs(dropout=dropout_key)"
-        write(TRAIN.format(split=split, inputs=inputs, key=", key"))
-    else:
-        write(STATE.format(key_field="", key_value=""))
-        write(TRAIN.format(split="", inputs="images[batch]", key=""))
+    """Write state, step and loop; statistics and a random key only where the model has them."""
+    gathers, draws = bool(network.statistics), bool(network.dropouts)
+    variables = "params, batch_stats" if gathers else "params"
+    inputs = ["images[batch]"]
+    inputs += ["training=True"] if gathers else []
+    inputs += ["rngs=nnx.Rngs(dropout=dropout_key)"] if draws else []
+    differentiate = DIFFERENTIATE_STATISTICS if gathers else DIFFERENTIATE
+    state = STATE.format(
+        statistics_field="    batch_stats: dict  # running mean and variance\n" if gathers else "",
+        key_field="    key: jax.Array\n" if draws else "",
+        init=INIT_STATISTICS if gathers else INIT,
+        variables=variables,
+        given="parameters and statistics" if gathers else "parameters",
+        key=", jax.random.key(seed)" if draws else "",
+    )
+    write(state)
+    step = TRAIN.format(
+        split="    key, dropout_key = jax.random.split(state.key)\n" if draws else "",
+        differentiate=differentiate.format(inputs=", ".join(inputs)),
+        variables=variables,
+        key=", key" if draws else "",
+    )
+    write(step)

@@ -11,9 +11,19 @@ from unittest import mock
 import numpy as np
 
 from harness.contract import Array, Floats, Gradients, Integers, Setting
-from harness.spec import Spec, infer
+from harness.spec import Parameter, Spec, infer
 
 Factors = Mapping[str, Any]  # by layer name, on the device: what multiplies a dropout's input
+
+# What Keras calls the arrays of a layer.
+ATTRIBUTES = {
+    "kernel": "kernel",
+    "bias": "bias",
+    "scale": "gamma",
+    "offset": "beta",
+    "mean": "moving_mean",
+    "variance": "moving_variance",
+}
 
 
 class KerasSession:
@@ -39,10 +49,10 @@ class KerasSession:
         self.targets = self._put(targets)
 
     def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
-        """Set all variables: the parameters as given, the optimizer's zero, dropout's by seed."""
+        """Set all variables: the model's as given, the optimizer's zero, dropout's by seed."""
         for variable in self.optimizer.variables:
             variable.assign(self._put(np.zeros(variable.shape, variable.dtype)))
-        for path, variable in self._variables():
+        for path, variable in (*self._parameters(), *self._statistics()):
             variable.assign(self._put(parameters[path]))
         self._seed(seed)
 
@@ -67,28 +77,34 @@ class KerasSession:
         return self._get(self._predict(self._put(images)))
 
     def activations(self, images: Floats) -> dict[str, Floats]:
-        """Apply the model layer by layer, in evaluation mode."""
+        """Apply the model layer by layer, in evaluation mode; some are but a part of the spec's."""
+        names = {node.name for node in self.network.nodes}
         x, outputs = self._put(images), {}
         for layer in self.model.layers:
             x = layer(x)
-            outputs[layer.name] = self._get(x)
+            if layer.name in names:
+                outputs[layer.name] = self._get(x)
         return outputs
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
     ) -> Gradients:
-        """Run one backward pass through the generated model and loss."""
+        """Run one backward pass through the generated model and loss; keep the statistics."""
         batch = (self._put(images), self._put(targets))
+        before = [(variable, self._get(variable)) for _, variable in self._statistics()]
         found = self._differentiate(*batch, self._factors(masks or {}))
+        for variable, value in before:
+            variable.assign(self._put(value))
         loss, logits, gradients, of_images = found
-        paths = [path for path, _ in self._variables()]
+        paths = [path for path, _ in self._parameters()]
         parameters = {path: self._get(value) for path, value in zip(paths, gradients, strict=True)}
         mean = float(self._get(loss))
         return Gradients(mean, self._get(logits), parameters, self._get(of_images))
 
     def state(self) -> dict[str, Floats]:
-        """Return the parameters by path."""
-        return {path: self._get(variable) for path, variable in self._variables()}
+        """Return parameters and statistics by path."""
+        variables = (*self._parameters(), *self._statistics())
+        return {path: self._get(variable) for path, variable in variables}
 
     def peak_device_bytes(self) -> int | None:
         """Most bytes that the framework's allocator held on the GPU."""
@@ -99,11 +115,18 @@ class KerasSession:
         del self.model, self.optimizer
         self.images = self.targets = None
 
-    def _variables(self) -> Iterator[tuple[str, Any]]:
+    def _parameters(self) -> Iterator[tuple[str, Any]]:
         """Yield paths and variables, in the order of `model.trainable_variables`."""
-        for parameter in self.network.parameters:
+        return self._variables(self.network.parameters)
+
+    def _statistics(self) -> Iterator[tuple[str, Any]]:
+        """Yield paths and variables of what is kept as it goes by, but not trained."""
+        return self._variables(self.network.statistics)
+
+    def _variables(self, parameters: Sequence[Parameter]) -> Iterator[tuple[str, Any]]:
+        for parameter in parameters:
             layer, _, role = parameter.path.rpartition(".")
-            yield parameter.path, getattr(self.model.get_layer(layer), role)
+            yield parameter.path, getattr(self.model.get_layer(layer), ATTRIBUTES[role])
 
     def _seed(self, seed: int) -> None:
         """Give each dropout layer a seed of its own; Keras counts the steps in the second half."""
@@ -286,7 +309,7 @@ class TorchSession(KerasSession):
             logits = self.model(images, training=True)
         loss = self.module.loss_fn(targets, logits)
         loss.backward()
-        parameters = [variable.value.grad for _, variable in self._variables()]
+        parameters = [variable.value.grad for _, variable in self._parameters()]
         self.model.zero_grad()
         return loss, logits, parameters, images.grad
 

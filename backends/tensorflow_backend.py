@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 
-from backends import tensorflow_session, tensorflow_source
+from backends import tensorflow_graph, tensorflow_session, tensorflow_source
 from backends.stepwise import layer_outputs
 from harness.contract import (
     Array,
@@ -70,7 +70,7 @@ class TensorFlowBackend:
     def source(self, spec: Spec, variant: str) -> str:
         """Write the model, the loss, the optimizer and the training loop."""
         if variant == "session":
-            return tensorflow_session.source(spec)
+            return tensorflow_graph.source(spec)
         return tensorflow_source.source(spec)
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> Session:
@@ -104,10 +104,10 @@ class TensorFlowSession:
         self.targets = self._put(targets)
 
     def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
-        """Set the parameters, and the variables of optimizer and generator to their first."""
+        """Set parameters, statistics, and the variables of optimizer and generator."""
         for variable in self.optimizer.variables:
             variable.assign(self.tf.zeros_like(variable))
-        for path, variable in self._variables():
+        for path, variable in (*self._variables(), *self._statistics()):
             variable.assign(self._put(parameters[path]))
         if self.network.dropouts:
             self.model.rng.reset_from_seed(seed)
@@ -150,16 +150,20 @@ class TensorFlowSession:
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
     ) -> Gradients:
-        """Run one backward pass through the generated model and loss."""
+        """Run one backward pass through the generated model and loss; put the statistics back."""
+        kept = [(variable, self.tf.identity(variable)) for _, variable in self._statistics()]
         factors = {name: self._put(mask) for name, mask in (masks or {}).items()}
         batch = (self._put(images), self._put(targets), factors)
         found = self._call(self._differentiate, (), *batch)
+        for variable, value in kept:
+            variable.assign(value)
         loss, outputs, parameters, of_images = self.tf.nest.map_structure(self._get, found)
         return Gradients(float(loss), outputs, parameters, of_images)
 
     def state(self) -> dict[str, Floats]:
-        """Return the parameters by path."""
-        return {path: self._get(variable) for path, variable in self._variables()}
+        """Return the parameters and running statistics by path."""
+        variables = (*self._variables(), *self._statistics())
+        return {path: self._get(variable) for path, variable in variables}
 
     def peak_device_bytes(self) -> int | None:
         """Most bytes that TensorFlow's allocator held on the GPU."""
@@ -188,6 +192,10 @@ class TensorFlowSession:
     def _variables(self) -> Iterator[tuple[str, Any]]:
         for parameter in self.network.parameters:
             yield parameter.path, getattr(self.model, parameter.path.replace(".", "_"))
+
+    def _statistics(self) -> Iterator[tuple[str, Any]]:
+        for statistic in self.network.statistics:
+            yield statistic.path, getattr(self.model, statistic.path.replace(".", "_"))
 
     def _put(self, array: Array) -> Any:
         is_float = np.issubdtype(array.dtype, np.floating)

@@ -1,8 +1,8 @@
-"""TensorFlow as before version 2: a graph of placeholders, a session, a feed for each step."""
+"""TensorFlow as before version 2: a generated graph in a session."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -10,160 +10,8 @@ from unittest import mock
 import numpy as np
 
 from backends.stepwise import layer_outputs
-from backends.tensorflow_source import (
-    Call,
-    layer_calls,
-    model_docstring,
-    shape,
-    write_call,
-    write_loss,
-)
-from harness.contract import Array, Floats, Gradients, Integers, Setting, SourceWriter
-from harness.spec import Adam, Conv2D, Dense, Dropout, Network, Node, Spec, infer
-
-
-def source(spec: Spec) -> str:
-    """Write network, loss, optimizer, graph and training loop."""
-    network = infer(spec)
-    write = SourceWriter()
-    write(f'"""{spec.name} in TensorFlow, as before version 2: a graph and a session."""\n')
-    write("import numpy as np\nimport tensorflow.compat.v1 as tf\n\n")
-    if network.dropouts:
-        write(DROPOUT_SEED)
-    write("def network(x, training):")
-    write(model_docstring(spec, network), 1)
-    for node in network.nodes:
-        _write_layer(write, node, network)
-    write("return x\n\n", 1)
-    write_loss(write, spec)
-    _write_optimizer(write, spec)
-    _write_graph(write, spec, network)
-    write(TRAIN)
-    return write.text()
-
-
-DROPOUT_SEED = '''def dropout_seed(layer):
-    """A random stream of its own for every seed, step and layer."""
-    seed = tf.get_variable("seed", [], tf.int64, tf.zeros_initializer(), trainable=False)
-    step = tf.train.get_or_create_global_step()
-    return tf.random.experimental.stateless_fold_in(tf.stack([seed, step]), layer)
-
-'''
-
-
-def _write_layer(write: SourceWriter, node: Node, network: Network) -> None:
-    name = node.name
-    named = f'name="{name}"'
-    if isinstance(node.layer, Dropout):
-        write("if training:", 1)
-        seed = f"dropout_seed({network.dropouts.index(node)})"
-        arguments = ("x", repr(node.layer.rate), seed, named)
-        write_call(write, Call("x = tf.nn.experimental.stateless_dropout", arguments), 2)
-        return
-    calls = layer_calls(node, "kernel", "bias")
-    if not isinstance(node.layer, Conv2D | Dense):
-        write_call(write, Call(calls[0].head, (*calls[0].arguments, named)), 1)
-        return
-    write(f'with tf.variable_scope("{name}"):', 1)
-    for parameter in node.parameters:
-        zeros = ", tf.zeros_initializer()" if parameter.role == "bias" else ""
-        described = f'"{parameter.role}", {shape(parameter.shape)}, x.dtype{zeros}'
-        write(f"{parameter.role} = tf.get_variable({described})", 2)
-    for call in calls:
-        write_call(write, call, 2)
-
-
-ADAM = '''def make_optimizer(learning_rate, step):
-    """Adam as in algorithm 1 of Kingma and Ba (2015).
-
-    TensorFlow adds its epsilon before v's bias is corrected ("epsilon hat"). Multiplied by
-    sqrt(1 - beta2^t) it means what the algorithm says, and what PyTorch and Optax do.
-    """
-    # Python floats would be rounded to float32 here, whatever the variables' type.
-    dtype = learning_rate.dtype
-    beta1, beta2 = tf.constant({beta1!r}, dtype), tf.constant({beta2!r}, dtype)
-    epsilon = {epsilon!r} * tf.sqrt(1 - beta2 ** tf.cast(step + 1, dtype))
-    return tf.train.AdamOptimizer(learning_rate, beta1, beta2, epsilon)
-
-'''
-
-MOMENTUM = '''def make_optimizer(learning_rate, step):
-    """v <- {momentum} v + g, then p <- p - rate v; with Nesterov p <- p - rate (g + {momentum} v).
-
-    The rate stays out of the velocity, as in PyTorch; Keras keeps it inside.
-    """
-    # A Python float would be rounded to float32 here, whatever the variables' type.
-    momentum = tf.constant({momentum!r}, learning_rate.dtype)
-    return tf.train.MomentumOptimizer(learning_rate, momentum, use_nesterov={nesterov!r})
-
-'''
-
-SGD = """def make_optimizer(learning_rate, step):
-    return tf.train.GradientDescentOptimizer(learning_rate)
-
-"""
-
-
-def _write_optimizer(write: SourceWriter, spec: Spec) -> None:
-    optimizer = spec.training.optimizer
-    text = ADAM if isinstance(optimizer, Adam) else MOMENTUM if optimizer.momentum else SGD
-    write(text.format(**optimizer.model_dump()))
-
-
-GRAPH = '''class Graph:
-    """Everything is built once; afterwards it is only fed and run."""
-
-    def __init__(self, dtype=tf.float32):
-        self.images = tf.placeholder(dtype, {images}, "images")
-        self.targets = tf.placeholder({targets}, "targets")
-        self.learning_rate = tf.placeholder(dtype, [], "learning_rate")
-        weights = tf.variance_scaling_initializer({gain}, "{fan}", "{distribution}")
-        with tf.variable_scope("", initializer=weights, reuse=tf.AUTO_REUSE):
-            self.outputs = network(self.images, training=True)
-            self.logits = network(self.images, training=False)
-        self.loss = loss_fn(self.outputs, self.targets)
-        step = tf.train.get_or_create_global_step()
-        optimizer = make_optimizer(self.learning_rate, step)
-        self.train_op = optimizer.minimize(self.loss, global_step=step)
-        self.initializer = tf.global_variables_initializer()
-
-'''
-
-
-def _write_graph(write: SourceWriter, spec: Spec, network: Network) -> None:
-    scheme, distribution = spec.initializer.split("_")
-    gain, fan = {"glorot": (1.0, "avg"), "he": (2.0, "in"), "lecun": (1.0, "in")}[scheme]
-    classes = spec.training.loss == "cross_entropy"
-    fields = {
-        "images": f"[None, {', '.join(map(str, spec.input))}]",
-        "targets": "tf.int32, [None]" if classes else f"dtype, [None, {network.output_shape[0]}]",
-        "gain": gain,
-        "fan": f"fan_{fan}",
-        "distribution": "uniform" if distribution == "uniform" else "untruncated_normal",
-    }
-    write(GRAPH.format(**fields))
-
-
-TRAIN = '''def train(session, graph, images, targets, order, learning_rates):
-    """Train on one batch of row numbers after another; return the loss of each step.
-
-    The arrays are NumPy's: every step feeds its batch to the session and fetches its loss.
-    """
-    losses = []
-    for batch, learning_rate in zip(order, learning_rates):
-        feed = {
-            graph.images: images[batch],
-            graph.targets: targets[batch],
-            graph.learning_rate: learning_rate,
-        }
-        _, loss = session.run([graph.train_op, graph.loss], feed)
-        losses.append(loss)
-    return np.stack(losses)
-
-
-def predict(session, graph, images):
-    """Return the logits of images [n, h, w, c], in evaluation mode."""
-    return session.run(graph.logits, {graph.images: images})'''
+from harness.contract import Array, Floats, Gradients, Integers, Setting
+from harness.spec import Dropout, Parameter, Spec, infer
 
 
 class GraphSession:
@@ -187,8 +35,8 @@ class GraphSession:
             self.graph = module.Graph(tf.as_dtype(self.dtype))
             self.session = tf.Session(config=config)
         with self._building():
-            paths = [parameter.path for parameter in self.network.parameters]
-            self.parameters = {p: self._variable(p.replace(".", "/")) for p in paths}
+            self.parameters = self._variables(self.network.parameters)
+            self.statistics = self._variables(self.network.statistics)
             self.seed = self._variable("seed", np.int64) if self.network.dropouts else None
         # What dropout draws: with these numbers fed, the graph as it was written takes masks.
         operations = self.session.graph.get_operations()
@@ -203,9 +51,9 @@ class GraphSession:
         self.targets = self._put(targets)
 
     def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
-        """Run the initializers of all variables, then set the parameters and the seed."""
+        """Run the initializers of all variables, then set parameters, statistics and the seed."""
         self.session.run(self.graph.initializer)
-        for path, variable in self.parameters.items():
+        for path, variable in {**self.parameters, **self.statistics}.items():
             self._assign(variable, self._put(parameters[path]))
         if self.seed is not None:
             self._assign(self.seed, np.asarray(seed, np.int64))
@@ -257,8 +105,8 @@ class GraphSession:
         )
 
     def state(self) -> dict[str, Floats]:
-        """Return the parameters by path."""
-        return dict(self.session.run(self.parameters))
+        """Return the parameters and running statistics by path."""
+        return dict(self.session.run({**self.parameters, **self.statistics}))
 
     def peak_device_bytes(self) -> int | None:
         """Most bytes that TensorFlow's allocator held on the GPU."""
@@ -267,7 +115,7 @@ class GraphSession:
     def close(self) -> None:
         """Close the session, and drop graph and data."""
         self.session.close()
-        del self.graph, self.parameters, self.draws, self.checks
+        del self.graph, self.parameters, self.statistics, self.draws, self.checks
         del self.images, self.targets
 
     @contextmanager
@@ -288,6 +136,9 @@ class GraphSession:
             *gradients, of_images = self.tf.gradients(loss, [*parameters.values(), graph.images])
         by_path = dict(zip(parameters, gradients, strict=True))
         return {"loss": loss, "outputs": outputs, "parameters": by_path, "images": of_images}
+
+    def _variables(self, described: Iterable[Parameter]) -> dict[str, Any]:
+        return {p.path: self._variable(p.path.replace(".", "/")) for p in described}
 
     def _variable(self, name: str, dtype: Any = None) -> Any:
         return self.tf.get_variable(name, dtype=dtype or self.dtype)

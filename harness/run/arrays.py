@@ -18,7 +18,8 @@ Array = NDArray[Any]
 def run_arrays(spec: Spec, outputs: int, dataset: Dataset) -> dict[str, Array]:
     """Return images `[n, h, w, c]` and targets of both splits, as the model's loss wants them.
 
-    Squared error on class labels takes one-hot rows `[n, outputs]`.
+    On class labels all losses but cross_entropy take one-hot rows `[n, outputs]`, or the label
+    itself, `[n, 1]`, where one output tells two classes apart.
     """
     arrays: dict[str, Array] = {}
     for split, images, labels in (
@@ -26,9 +27,12 @@ def run_arrays(spec: Spec, outputs: int, dataset: Dataset) -> dict[str, Array]:
         ("test", dataset.test_images, dataset.test_labels),
     ):
         targets: Array = labels
-        if spec.training.loss == "mean_squared_error" and dataset.classes is not None:
-            targets = np.zeros((len(labels), outputs), np.float32)
-            targets[np.arange(len(labels)), labels] = 1.0
+        if spec.training.loss != "cross_entropy" and dataset.classes is not None:
+            if outputs == 1:
+                targets = labels[:, np.newaxis].astype(np.float32)
+            else:
+                targets = np.zeros((len(labels), outputs), np.float32)
+                targets[np.arange(len(labels)), labels] = 1.0
         arrays[f"{split}_images"], arrays[f"{split}_targets"] = images, targets
     return arrays
 

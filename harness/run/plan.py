@@ -146,7 +146,7 @@ def check_fit(spec: Spec, outputs: int, dataset: Dataset) -> None:
                 f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has {width} "
                 f"targets for each image. Try: units = {width} in the last layer"
             )
-    elif dataset.classes > outputs:
+    elif dataset.classes > max(outputs, 2 * (spec.training.loss == "binary_cross_entropy")):
         raise UsageError(
             f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has "
             f"{dataset.classes} classes. Try: units = {dataset.classes} in the last layer"

@@ -162,23 +162,33 @@ def _masks(arrays: Arrays) -> Arrays | None:
 
 
 def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[float, float | None]:
-    """Return the mean loss, and the share of images whose largest output is the right class.
+    """Return the mean loss, without label smoothing, and the share of images that are right.
 
-    `targets` are class numbers `[n]`, or values `[n, outputs]` for squared error; one-hot rows
-    count as classes, other values have no accuracy.
+    `targets` are class numbers `[n]`, of which the largest output should be the right one, or
+    values `[n, outputs]`: one-hot rows count as classes, a single output as the choice between
+    two in binary_cross_entropy; other values have no accuracy.
     """
     outputs = outputs.astype(np.float64)
-    if spec.training.loss == "mean_squared_error":
-        loss = float(((outputs - targets) ** 2).mean())
-        one_hot = targets.shape[1] > 1 and bool((np.sort(targets, axis=1)[:, :-1] == 0).all())
-        labels = targets.argmax(1) if one_hot else None
-    else:
-        shifted = outputs - outputs.max(1, keepdims=True)
-        picked = shifted[np.arange(len(targets)), targets]
-        loss = float((np.log(np.exp(shifted).sum(1)) - picked).mean())
-        labels = targets
-    accuracy = None if labels is None else float((outputs.argmax(1) == labels).mean())
-    return loss, accuracy
+    match spec.training.loss:
+        case "mean_squared_error":
+            loss = float(((outputs - targets) ** 2).mean())
+        case "huber":
+            size = np.abs(outputs - targets)
+            loss = float(np.where(size <= 1, 0.5 * size**2, size - 0.5).mean())
+        case "binary_cross_entropy":
+            log_one = np.maximum(outputs, 0) + np.log1p(np.exp(-np.abs(outputs)))
+            loss = float((log_one - outputs * targets).mean())
+        case "cross_entropy":
+            shifted = outputs - outputs.max(1, keepdims=True)
+            picked = shifted[np.arange(len(targets)), targets]
+            loss = float((np.log(np.exp(shifted).sum(1)) - picked).mean())
+            return loss, float((outputs.argmax(1) == targets).mean())
+    if targets.shape[1] == 1 and spec.training.loss == "binary_cross_entropy":
+        return loss, float(((outputs > 0) == (targets > 0.5)).mean())
+    one_hot = targets.shape[1] > 1 and bool((np.sort(targets, axis=1)[:, :-1] == 0).all())
+    if not one_hot:
+        return loss, None
+    return loss, float((outputs.argmax(1) == targets.argmax(1)).mean())
 
 
 COMMANDS = (

@@ -147,12 +147,14 @@ def _windows(layer: Conv2D | MaxPool | AvgPool, shape: Shape) -> Windows:
         reach = [(k - 1) * d + 1 for k, d in zip(layer.kernel, layer.dilation, strict=True)]
     else:
         field, window, stride, reach = "size", layer.size, layer.steps, list(layer.size)
-    pads: list[tuple[int, int]] = []
+    if isinstance(layer.padding, str):
+        rows_pads, columns_pads = (
+            window_pads(shape[axis], reach[axis], stride[axis], layer.padding) for axis in (0, 1)
+        )
+        pads = (rows_pads, columns_pads)
+    else:
+        pads = layer.padding
     for axis in (0, 1):
-        if isinstance(layer.padding, str):
-            pads.append(window_pads(shape[axis], reach[axis], stride[axis], layer.padding))
-        else:
-            pads.append(layer.padding[axis])
         if layer.padding != "same" and reach[axis] > shape[axis] + sum(pads[axis]):
             dilated = f", dilated to {reach}," if reach != list(window) else ""
             raise ValueError(
@@ -168,7 +170,7 @@ def _windows(layer: Conv2D | MaxPool | AvgPool, shape: Shape) -> Windows:
         window_output(shape[axis], reach[axis], stride[axis], layer.padding, sum(pads[axis]))
         for axis in (0, 1)
     )
-    return Windows((rows, columns), (pads[0], pads[1]))
+    return Windows((rows, columns), pads)
 
 
 def _needs_image(shape: Shape) -> None:

@@ -32,8 +32,9 @@ UNKNOWN = {
     ),
     "of the training": (
         toml(training="[training]\nbatchsize = 3\n"),
-        "training.batchsize: unknown field; allowed: batch_size, epochs, last_batch, loss, "
-        "optimizer, validation_split. Did you mean 'batch_size'?",
+        "training.batchsize: unknown field; allowed: batch_size, clip_norm, epochs, "
+        "label_smoothing, last_batch, loss, optimizer, schedule, validation_split. "
+        "Did you mean 'batch_size'?",
     ),
     "of the optimizer": (
         toml(training=ADAM + "beta_1 = 0.9\n"),
@@ -86,7 +87,10 @@ def test_an_empty_file_misses_everything():
     assert problems("") == ["name: is missing", "input: is missing", "layers: is missing"]
 
 
-KINDS = "conv2d, max_pool, flatten, dense, dropout, activation"
+KINDS = (
+    "conv2d, max_pool, avg_pool, global_avg_pool, global_max_pool, batch_norm, layer_norm, "
+    "group_norm, flatten, dense, dropout, activation"
+)
 TAGS = {
     "unknown": (
         toml(FLATTEN, layer("dence", units=3)),
@@ -110,12 +114,18 @@ TAGS = {
         f"layers[1].type: {{a = [1]}}; allowed: {KINDS}.",
     ),
     "of an optimizer": (
-        toml(training='[training.optimizer]\ntype = "adamw"\n'),
-        "training.optimizer.type: 'adamw'; allowed: adam, sgd. Did you mean 'adam'?",
+        toml(training='[training.optimizer]\ntype = "adams"\n'),
+        "training.optimizer.type: 'adams'; allowed: sgd, adam, adamw, rmsprop. "
+        "Did you mean 'adam'?",
+    ),
+    "of a schedule": (
+        toml(training='[training.schedule]\ntype = "cosin"\n'),
+        "training.schedule.type: 'cosin'; allowed: constant, step, cosine, one_cycle. "
+        "Did you mean 'cosine'?",
     ),
     "of no optimizer": (
         toml(training="[training.optimizer]\nlearning_rate = 0.1\n"),
-        "training.optimizer.type: is missing; allowed: adam, sgd.",
+        "training.optimizer.type: is missing; allowed: sgd, adam, adamw, rmsprop.",
     ),
 }
 

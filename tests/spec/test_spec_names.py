@@ -37,11 +37,11 @@ def test_a_name_that_generated_source_needs_is_reserved():
         )
 
 
-@pytest.mark.parametrize("name", ["conv1_kernel", "a_bias"])
-def test_a_name_is_not_that_of_a_parameter_in_generated_source(name):
+@pytest.mark.parametrize("role", ["kernel", "bias", "scale", "offset", "mean", "variance"])
+def test_a_name_is_not_that_of_a_parameter_in_generated_source(role):
+    name = f"a_{role}"
     assert problem(dense(name=name)) == (
-        f"layers[1].name: {name!r} ends like the name of a parameter; "
-        "allowed: not in _kernel or _bias"
+        f"layers[1].name: {name!r} ends like the name of a parameter; allowed: not in _{role}"
     )
     assert parse(FLATTEN, layer("dense", units=2, name=f"{name}ed")).layers[1].name == f"{name}ed"
 

@@ -179,7 +179,7 @@ IMPOSSIBLE = {
     "dense without flatten": (
         toml(CONV, DENSE),
         "layers[1] 'dense1': needs a flat input, but its input is (6, 6, 4); "
-        'put a "flatten" before it',
+        'put a "flatten" or a "global_avg_pool" before it',
     ),
     "convolution after flatten": (
         toml(FLATTEN, CONV),

@@ -44,15 +44,18 @@ WRONG = {
     "a string of sizes": (toml(size="8x8x1"), "input: '8x8x1' should be an array"),
     "an unknown padding": (
         conv(padding="SAME"),
-        "layers[0].padding: 'SAME' should be 'same' or 'valid'",
+        "layers[0].padding: 'SAME' should be 'same', 'valid', a number of pixels from 0 to 1024, "
+        "[rows, columns] or [[top, bottom], [left, right]]",
     ),
     "an unknown activation": (
-        dense(activation="gelu"),
-        "layers[1].activation: 'gelu' should be 'linear', 'relu' or 'softmax'",
+        dense(activation="mish"),
+        "layers[1].activation: 'mish' should be 'linear', 'relu', 'relu6', 'leaky_relu', 'elu', "
+        "'gelu', 'gelu_tanh', 'silu', 'tanh', 'sigmoid', 'hard_swish' or 'softmax'",
     ),
     "an unknown loss": (
         toml(training='[training]\nloss = "mse"\n'),
-        "training.loss: 'mse' should be 'cross_entropy' or 'mean_squared_error'",
+        "training.loss: 'mse' should be 'cross_entropy', 'binary_cross_entropy', "
+        "'mean_squared_error' or 'huber'",
     ),
     "a number for a layer": (
         'layers = [3]\nname = "example"\ninput = [8, 8, 1]\n',

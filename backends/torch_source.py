@@ -1,0 +1,127 @@
+"""The source of a PyTorch model and its training: module, loss, optimizer and loop."""
+
+from __future__ import annotations
+
+from backends.torch_layers import write_model
+from harness.contract import SourceWriter
+from harness.spec import Adam, AdamW, Network, RmsProp, Sgd, Spec, infer
+
+CLIP = '''def clip_gradients(model):
+    """Scale all gradients alike, so that the norm of them all is at most {limit}.
+
+    nn.utils.clip_grad_norm_ would add 1e-6 to the norm.
+    """
+    gradients = [parameter.grad for parameter in model.parameters()]
+    norm = nn.utils.get_total_norm(gradients)
+    torch._foreach_mul_(gradients, {limit} / norm.clamp(min={limit}))'''
+
+TRAIN = '''def train_step(model, optimizer, images, targets):
+    loss = loss_fn({forward}images), targets)
+    optimizer.zero_grad()
+    loss.backward(){clip}
+    optimizer.step()
+    return loss.detach()
+
+
+def train(model, optimizer, images, targets, order, learning_rates):
+    """Train on one batch of row numbers after another; return the loss of each step.
+
+    `images` is [n, h, w, c]: seen as NCHW, it is in channels-last memory format.
+    """
+    model.train()
+    losses = []
+    for batch, learning_rate in zip(order, learning_rates):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        batch_images = images[batch].permute(0, 3, 1, 2)
+        losses.append(train_step(model, optimizer, batch_images, targets[batch]))
+    return torch.stack(losses)
+
+
+def predict(model, images):
+    """Return the logits of images [n, h, w, c], in evaluation mode."""
+    model.eval()
+    with torch.inference_mode():
+        return {forward}images.permute(0, 3, 1, 2))'''
+
+
+def torch_source(spec: Spec, variant: str) -> str:
+    """Write the module, the loss, the optimizer and the training loop."""
+    network = infer(spec)
+    write = SourceWriter()
+    write(f'"""{spec.name} in PyTorch{", compiled" if variant == "compile" else ""}."""\n')
+    write("import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n")
+    write_model(write, spec, network)
+    _write_loss(write, spec)
+    _write_optimizer(write, spec, network)
+    _write_train(write, spec, variant)
+    return write.text()
+
+
+def _write_loss(write: SourceWriter, spec: Spec) -> None:
+    write("def loss_fn(outputs, targets):")
+    smoothing = spec.training.label_smoothing
+    match spec.training.loss:
+        case "cross_entropy" if smoothing:
+            write("# Softmax included; mean over the batch.", 1)
+            write(f"return F.cross_entropy(outputs, targets, label_smoothing={smoothing!r})\n\n", 1)
+        case "cross_entropy":
+            call = "F.cross_entropy(outputs, targets)"
+            write(f"return {call}  # softmax included; mean over the batch\n\n", 1)
+        case "binary_cross_entropy":
+            write("return F.binary_cross_entropy_with_logits(outputs, targets)\n\n", 1)
+        case "huber":
+            write("return F.huber_loss(outputs, targets, delta=1.0)\n\n", 1)
+        case "mean_squared_error":
+            write("return F.mse_loss(outputs, targets)\n\n", 1)
+
+
+def _write_optimizer(write: SourceWriter, spec: Spec, network: Network) -> None:
+    write("def make_optimizer(model):")
+    parameters, decay = _write_decaying(write, spec, network)
+    match spec.training.optimizer:
+        case Sgd() as o:
+            arguments = [f"momentum={o.momentum!r}"] if o.momentum else []
+            arguments += ["nesterov=True"] if o.nesterov else []
+            arguments += [decay] if o.l2 else []
+            name, arguments = "SGD", [*arguments, "fused=True"]
+        case Adam() | AdamW() as o:
+            name = type(o).__name__
+            arguments = [f"betas=({o.beta1!r}, {o.beta2!r})", f"eps={o.epsilon!r}"]
+            arguments += [decay] if isinstance(o, AdamW) else []
+            arguments += ["fused=True"]
+        case RmsProp() as o:
+            name, arguments = "RMSprop", [f"alpha={o.decay!r}", f"eps={o.epsilon!r}"]
+            arguments += [f"momentum={o.momentum!r}"] if o.momentum else []
+    write(f"return torch.optim.{name}(", 1)
+    for argument in (parameters, f"lr={spec.training.optimizer.learning_rate!r}", *arguments):
+        write(f"{argument},", 2)
+    write(")\n\n", 1)
+
+
+def _write_decaying(write: SourceWriter, spec: Spec, network: Network) -> tuple[str, str]:
+    """Write which parameters decay; return the arguments for parameters and decay."""
+    decay, decays_all = 0.0, True
+    match spec.training.optimizer:
+        case Sgd() as o:
+            decay, decays_all = o.l2, o.decay_all
+        case AdamW() as o:
+            decay, decays_all = o.weight_decay, o.decay_all
+    argument = f"weight_decay={decay!r}"
+    if not decay or decays_all or all(p.role == "kernel" for p in network.parameters):
+        return "model.parameters()", argument
+    write("kernels = [p for p in model.parameters() if p.ndim > 1]", 1)
+    write("others = [p for p in model.parameters() if p.ndim == 1]  # these do not decay", 1)
+    return '[{"params": kernels}, {"params": others, "weight_decay": 0.0}]', argument
+
+
+def _write_train(write: SourceWriter, spec: Spec, variant: str) -> None:
+    limit = spec.training.clip_norm
+    if limit:
+        write(CLIP.format(limit=repr(limit)) + "\n\n")
+    if variant == "compile":
+        write("@torch.compile(dynamic=False)\ndef forward(model, images):")
+        write("return model(images)\n\n", 1)
+    forward = "forward(model, " if variant == "compile" else "model("
+    clip = "\n    clip_gradients(model)" if limit else ""
+    write(TRAIN.format(forward=forward, clip=clip))
