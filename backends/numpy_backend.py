@@ -63,15 +63,15 @@ class NumpyBackend:
         """Write the list of layers, the loss and the optimizer."""
         write = SourceWriter()
         write(f'"""{spec.name} in NumPy: the float64 reference, differentiated by hand."""\n')
-        write("from backends import numpy_activations as activations")
-        write("from backends import numpy_layers as layers")
-        write("from backends import numpy_norms as norms")
+        calls = [line for node in infer(spec).nodes for line in _constructors(node)]
+        for name in ("activations", "layers", "norms"):
+            if any(call.startswith(f"{name}.") for call in calls):
+                write(f"from backends import numpy_{name} as {name}")
         write("from backends import numpy_training as training\n\n")
         write("def make_model():")
         write("return [", 1)
-        for node in infer(spec).nodes:
-            for line in _constructors(node):
-                write(f"{line},", 2)
+        for call in calls:
+            write(f"{call},", 2)
         write("]\n\n", 1)
         _write_training(write, spec)
         return write.text()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from studies import NETWORKS, OWN, SUBSETS, TRAINED, Case, backends, cases, inst
 
 from harness.run.agreement import compare
 from harness.spec import infer, library
+from harness.spec.layers import LAYER_TYPES
+from harness.spec.training import OPTIMIZER_TYPES, LossName
 
 
 def agree(found, reference, precision="float64"):
@@ -124,9 +127,7 @@ def test_in_the_reference_every_weight_is_trained(lab, name):
 def test_the_networks_are_of_every_kind_of_layer_and_optimizer():
     specs = [network(name) for name in OWN]
     layers = [layer for spec in specs for layer in spec.layers]
-    assert {layer.type for layer in layers} == {
-        *("conv2d", "max_pool", "flatten", "dense", "dropout", "activation")
-    }
-    assert {spec.training.optimizer.type for spec in specs} == {"adam", "sgd"}
-    assert {spec.training.loss for spec in specs} == {"cross_entropy", "mean_squared_error"}
+    assert {layer.type for layer in layers} == set(LAYER_TYPES)
+    assert {spec.training.optimizer.type for spec in specs} == set(OPTIMIZER_TYPES)
+    assert {spec.training.loss for spec in specs} == set(get_args(LossName))
     assert not set(OWN) & set(library())

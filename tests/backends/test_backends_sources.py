@@ -155,7 +155,9 @@ def test_a_source_that_is_given_is_imported_as_it_lies_there(lab):
     written = lab.study(case)["activations"]["dense1"]
     path = lab.bench("numpy").source("dense")
     before = path.read_text()
-    given = Case("numpy", "dense", edits=(('layers.Relu("dense1")', 'layers.Softmax("dense1")'),))
+    given = Case(
+        "numpy", "dense", edits=(('activations.Relu("dense1")', 'activations.Softmax("dense1")'),)
+    )
 
     def activations(ask):
         ask("reset", material("dense").parameters, seed=0)
