@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from backends.numpy_layers import Layer
+from harness.spec import LEAKY_SLOPE
 
 Floats = NDArray[np.float64]
-LEAKY_SLOPE = 0.01
 GELU_CUBIC = 0.044715  # Hendrycks and Gimpel (2016)
 
 
