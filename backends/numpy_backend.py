@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from backends import numpy_blocks as blocks
 from harness.contract import (
     Array,
     DeviceInfo,
@@ -24,6 +25,7 @@ from harness.spec import (
     AdamW,
     AvgPool,
     BatchNorm,
+    ChannelScale,
     Conv2D,
     Dense,
     Dropout,
@@ -34,6 +36,7 @@ from harness.spec import (
     LayerNorm,
     MaxPool,
     Node,
+    Part,
     RmsProp,
     Sgd,
     Spec,
@@ -63,15 +66,15 @@ class NumpyBackend:
         """Write the list of layers, the loss and the optimizer."""
         write = SourceWriter()
         write(f'"""{spec.name} in NumPy: the float64 reference, differentiated by hand."""\n')
-        calls = [line for node in infer(spec).nodes for line in _constructors(node)]
-        for name in ("activations", "layers", "norms"):
-            if any(call.startswith(f"{name}.") for call in calls):
+        model = SourceWriter()
+        _write_layers(model, infer(spec).parts, 2)
+        for name in ("activations", "blocks", "layers", "norms"):
+            if any(line.lstrip().startswith(f"{name}.") for line in model.lines):
                 write(f"from backends import numpy_{name} as {name}")
         write("from backends import numpy_training as training\n\n")
         write("def make_model():")
         write("return [", 1)
-        for call in calls:
-            write(f"{call},", 2)
+        write(model.text().rstrip("\n"))
         write("]\n\n", 1)
         _write_training(write, spec)
         return write.text()
@@ -96,9 +99,33 @@ ACTIVATIONS = {
 }
 
 
+BLOCKS = {"residual": "Residual", "concat": "Concat", "gate": "Gate"}
+
+
+def _write_layers(write: SourceWriter, parts: tuple[Part, ...], indent: int) -> None:
+    """Write a list's items; a sequence's are items of the list that it stands in."""
+    for part in parts:
+        if isinstance(part, Node):
+            for call in _constructors(part):
+                write(f"{call},", indent)
+        elif part.kind == "sequence":
+            _write_layers(write, part.children, indent)
+        else:
+            write(f"blocks.{BLOCKS[part.kind]}(", indent)
+            write(f'"{part.path}",', indent + 1)
+            for branch in part.branches:
+                if branch:
+                    write("[", indent + 1)
+                    _write_layers(write, branch, indent + 2)
+                write("]," if branch else "[],", indent + 1)
+            write("),", indent)
+            if part.activation != "linear":
+                write(f'activations.{ACTIVATIONS[part.activation]}("{part.path}"),', indent)
+
+
 def _constructors(node: Node) -> list[str]:
     """Return the calls that make the layer, and its activation under the same name."""
-    name = f'"{node.name}"'
+    name = f'"{node.path}"'
     match node.layer:
         case Conv2D() as layer:
             places = f"{layer.kernel}, {layer.stride}, {node.pads}, {layer.dilation}"
@@ -115,7 +142,7 @@ def _constructors(node: Node) -> list[str]:
             lines = [f"norms.GroupNorm({name}, {layer.groups}, {layer.epsilon!r})"]
         case Dropout() as layer:
             lines = [f"layers.Dropout({name}, {layer.rate!r})"]
-        case GlobalAvgPool() | GlobalMaxPool() | Flatten() | Dense() as layer:
+        case GlobalAvgPool() | GlobalMaxPool() | Flatten() | Dense() | ChannelScale() as layer:
             lines = [f"layers.{type(layer).__name__}({name})"]
         case _:
             lines = []
@@ -155,7 +182,8 @@ class NumpySession:
         self.module = module
         self.network = infer(spec)
         self.layers = module.make_model()
-        self.owners = {layer.name: layer for layer in reversed(self.layers)}
+        self.leaves = list(blocks.leaves(self.layers))
+        self.owners = {layer.name: layer for layer in reversed(self.leaves)}
         self.optimizer = module.make_optimizer()
         self.random = np.random.default_rng(0)
 
@@ -186,7 +214,7 @@ class NumpySession:
                 owner, role = self._owner(path)
                 value = owner.parameters[role]
                 owner.parameters[role] = self.optimizer.update(path, value, gradient, float(rate))
-            for layer in self.layers:
+            for layer in self.leaves:
                 layer.update_statistics()
             losses.append(result.loss)
         return np.array(losses)
@@ -197,9 +225,9 @@ class NumpySession:
 
     def activations(self, images: Floats) -> dict[str, Floats]:
         """Keep what each name's last layer returns."""
-        seen: dict[str, Floats] = {}
-        self._forward(images, {}, training=False, seen=seen)
-        return seen
+        self._forward(images, {}, training=False)
+        last = {layer.name: layer.output for layer in self.leaves}
+        return {node.path: last[node.path] for node in self.network.nodes}
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
@@ -207,8 +235,7 @@ class NumpySession:
         """Go forward through the layers, and back."""
         outputs = self._forward(images, masks or {}, training=True)
         loss, gradient = self.module.loss_fn(outputs, targets)
-        for layer in reversed(self.layers):
-            gradient = layer.backward(gradient)
+        gradient = blocks.backward(self.layers, gradient)
         found = {}
         for parameter in self.network.parameters:
             owner, role = self._owner(parameter.path)
@@ -225,7 +252,7 @@ class NumpySession:
 
     def close(self) -> None:
         """Drop model and data."""
-        self.layers, self.owners = [], {}
+        self.layers, self.leaves, self.owners = [], [], {}
         self.images = self.targets = np.empty(0)
 
     def _values(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -245,7 +272,7 @@ class NumpySession:
         for node in self.network.dropouts:
             assert isinstance(node.layer, Dropout)
             kept = self.random.random((batch, *node.input_shape)) >= node.layer.rate
-            masks[node.name] = kept / (1 - node.layer.rate)
+            masks[node.path] = kept / (1 - node.layer.rate)
         return masks
 
     def _forward(
@@ -253,13 +280,7 @@ class NumpySession:
         images: Floats,
         masks: Mapping[str, Floats],
         training: bool,
-        seen: dict[str, Floats] | None = None,
     ) -> Floats:
         for node in self.network.dropouts:
-            self.owners[node.name].mask = masks.get(node.name)
-        x = np.asarray(images, np.float64)
-        for layer in self.layers:
-            x = layer.forward(x, training)
-            if seen is not None:
-                seen[layer.name] = x
-        return x
+            self.owners[node.path].mask = masks.get(node.path)
+        return blocks.forward(self.layers, np.asarray(images, np.float64), training)

@@ -19,8 +19,11 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 class Layer:
     """Base: a layer without parameters that passes its input on.
 
-    `parameters` are trained, `statistics` are kept as they go by.
+    `parameters` are trained, `statistics` are kept as they go by; `output` is that of the last
+    forward pass.
     """
+
+    output: Floats
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -242,3 +245,17 @@ class Dropout(Layer):
     def backward(self, dy: Floats) -> Floats:
         """What was dropped has no influence."""
         return dy if self.mask is None else dy * self.mask
+
+
+class ChannelScale(Layer):
+    """`y[n,...,c] = x[n,...,c] scale[c]`."""
+
+    def forward(self, x: Floats, training: bool) -> Floats:
+        """Multiply the channels."""
+        self.x = x
+        return x * self.parameters["scale"]
+
+    def backward(self, dy: Floats) -> Floats:
+        """Differentiate a product."""
+        self.gradients["scale"] = (dy * self.x).sum(tuple(range(dy.ndim - 1)))
+        return dy * self.parameters["scale"]

@@ -60,7 +60,7 @@ def check_batch(spec: Spec, images: Array, targets: Array) -> dict[str, Array]:
     for node in infer(spec).dropouts:
         assert isinstance(node.layer, Dropout)
         kept = generator.random((len(chosen), *node.input_shape)) >= node.layer.rate
-        batch[f"mask.{node.name}"] = kept / (1 - node.layer.rate)  # 1 / 0.75 is no float32
+        batch[f"mask.{node.path}"] = kept / (1 - node.layer.rate)  # 1 / 0.75 is no float32
     return batch
 
 

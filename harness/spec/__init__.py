@@ -1,5 +1,6 @@
 """What is trained: layers, shapes, parameters, FLOPs and the training of one CNN."""
 
+from harness.spec.blocks import Concat, Layer, Residual, Sequence, SqueezeExcite
 from harness.spec.initial import initial_parameters, parameters_hash
 from harness.spec.layers import (
     LEAKY_SLOPE,
@@ -7,6 +8,7 @@ from harness.spec.layers import (
     ActivationLayer,
     AvgPool,
     BatchNorm,
+    ChannelScale,
     Conv2D,
     Dense,
     Dropout,
@@ -14,13 +16,13 @@ from harness.spec.layers import (
     GlobalAvgPool,
     GlobalMaxPool,
     GroupNorm,
-    Layer,
     LayerNorm,
     MaxPool,
 )
 from harness.spec.load import library, load_spec, parse_spec, spec_from_json
 from harness.spec.model import Spec
-from harness.spec.network import Network, Node, Parameter, infer
+from harness.spec.network import infer
+from harness.spec.nodes import Block, Network, Node, Parameter, Part
 from harness.spec.training import Adam, AdamW, RmsProp, Sgd, Training
 
 __all__ = [
@@ -31,6 +33,9 @@ __all__ = [
     "AdamW",
     "AvgPool",
     "BatchNorm",
+    "Block",
+    "ChannelScale",
+    "Concat",
     "Conv2D",
     "Dense",
     "Dropout",
@@ -44,9 +49,13 @@ __all__ = [
     "Network",
     "Node",
     "Parameter",
+    "Part",
+    "Residual",
     "RmsProp",
+    "Sequence",
     "Sgd",
     "Spec",
+    "SqueezeExcite",
     "Training",
     "infer",
     "initial_parameters",

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.spec.model import Spec
-from harness.spec.network import Parameter, infer
+from harness.spec.network import infer
+from harness.spec.nodes import Parameter
 
 Floats = NDArray[np.floating]
 WEIGHTS_STREAM = 0x1A17  # keeps this random stream apart from that of the sample order
@@ -34,9 +35,13 @@ def initial_parameters(spec: Spec, seed: int) -> dict[str, NDArray[np.float32]]:
     return {
         p.path: _draw(p, spec.initializer, seed, streams[p.path])
         if p.role == "kernel"
-        else np.full(p.shape, float(p.role in ONES), np.float32)
+        else np.full(p.shape, _constant(p), np.float32)
         for p in parameters
     }
+
+
+def _constant(parameter: Parameter) -> float:
+    return float(parameter.role in ONES) if parameter.initial is None else parameter.initial
 
 
 def _draw(parameter: Parameter, initializer: str, seed: int, stream: int) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ TOML file is an error and never a silent default.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -190,6 +190,13 @@ class GroupNorm(LayerBase):
     offset: bool = True
 
 
+class ChannelScale(LayerBase):
+    """A learnt factor for each channel, begun at `initial` (LayerScale, Touvron et al. 2021)."""
+
+    type: Literal["channel_scale"] = "channel_scale"
+    initial: Annotated[float, Field(gt=0.0, le=1000.0)] = 1.0
+
+
 class Flatten(LayerBase):
     """Rows of pixels, pixels of channels: NHWC order, whatever the framework keeps inside."""
 
@@ -219,7 +226,7 @@ class ActivationLayer(LayerBase):
     function: Activation
 
 
-AnyLayer = (
+Leaf = (
     Conv2D
     | MaxPool
     | AvgPool
@@ -228,31 +235,16 @@ AnyLayer = (
     | BatchNorm
     | LayerNorm
     | GroupNorm
+    | ChannelScale
     | Flatten
     | Dense
     | Dropout
     | ActivationLayer
 )
-Layer = Annotated[AnyLayer, Field(discriminator="type")]
 Norm = BatchNorm | LayerNorm | GroupNorm
-LAYER_TYPES: tuple[str, ...] = tuple(
-    kind.model_fields["type"].default for kind in get_args(AnyLayer)
-)
-
-# What an unnamed layer is called: conv1, pool1, ... counted by kind.
-NAME_STEMS = {
-    "conv2d": "conv",
-    "max_pool": "pool",
-    "avg_pool": "pool",
-    "global_avg_pool": "pool",
-    "global_max_pool": "pool",
-    "batch_norm": "bn",
-    "layer_norm": "norm",
-    "group_norm": "norm",
-}
 
 
-def activation_of(layer: AnyLayer) -> Activation:
+def activation_of(layer: Leaf) -> Activation:
     """The activation that `layer` ends with; `linear` where it has none."""
     if isinstance(layer, ActivationLayer):
         return layer.function

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.errors import SpecError, UsageError, did_you_mean
-from harness.spec.layers import LAYER_TYPES
+from harness.spec.blocks import LAYER_TYPES
 from harness.spec.model import Spec
 from harness.spec.network import infer
 from harness.spec.training import OPTIMIZER_TYPES, SCHEDULE_TYPES
@@ -202,10 +202,10 @@ def _path(loc: Sequence[int | str]) -> str:
 
 def _fields_beside(loc: Sequence[int | str]) -> list[str]:
     """The fields of the part of the spec in which an unknown one was found."""
-    from harness.spec import layers, training
+    from harness.spec import blocks, layers, training
 
     parts: dict[str, type[BaseModel]] = {"training": training.Training}
-    for kind in (*vars(layers).values(), *vars(training).values()):
+    for kind in (*vars(layers).values(), *vars(blocks).values(), *vars(training).values()):
         if isinstance(kind, type) and issubclass(kind, BaseModel) and "type" in kind.model_fields:
             parts[str(kind.model_fields["type"].default)] = kind
     parent = str(loc[-2]) if len(loc) > 1 else ""

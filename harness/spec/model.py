@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from harness.spec.layers import (
-    NAME_STEMS,
-    ActivationLayer,
-    Dropout,
-    Flatten,
+from harness.spec.blocks import (
     Layer,
-    Model,
-    activation_of,
+    count_layers,
+    has_activation,
+    inner_softmaxes,
+    last_activation,
+    name_layers,
+    passes_probabilities,
+    repeated_names,
 )
+from harness.spec.layers import ActivationLayer, Model
 from harness.spec.training import Training
 
-MAX_LAYERS = 1000
+MAX_LAYERS = 2000
 
 Initializer = Literal[
     "glorot_uniform",
@@ -56,38 +57,22 @@ class Spec(Model):
     @model_validator(mode="before")
     @classmethod
     def _name_layers(cls, data: Any) -> Any:
-        """Give unnamed layers their kind's name and number: conv1, pool1, conv2, ..."""
-        if not isinstance(data, dict) or not isinstance(data.get("layers"), list | tuple):
+        """Name what has no name, and refuse what is nested too deeply to be looked at."""
+        if not isinstance(data, dict) or "layers" not in data:
             return data
-        seen: Counter[str | None] = Counter()
-        named = []
-        for layer in data["layers"]:
-            if isinstance(layer, dict) and isinstance(layer.get("type"), str):
-                stem = NAME_STEMS.get(layer["type"], layer["type"])
-                seen[stem] += 1
-                layer = {"name": f"{stem}{seen[stem]}", **layer}
-            named.append(layer)
-        return {**data, "layers": tuple(named)}
+        return {**data, "layers": name_layers(data["layers"])}
 
     @model_validator(mode="after")
     def _check_layers(self) -> Self:
         """Look at the layers as a whole; one line of the message for each mistake."""
-        problems = [*self._repeated_names(), *self._repeated_softmax()]
-        if not 1 <= len(self.layers) <= MAX_LAYERS:
-            problems = [f"layers: there are {len(self.layers)}; allowed: 1 to {MAX_LAYERS}"]
+        count = count_layers(self.layers)
+        if not 1 <= count <= MAX_LAYERS:
+            raise ValueError(f"layers: there are {count}; allowed: 1 to {MAX_LAYERS}")
+        problems = [*repeated_names(self.layers), *inner_softmaxes(self.layers)]
+        problems += self._repeated_softmax()
         if problems:
             raise ValueError("\n".join(problems))
         return self
-
-    def _repeated_names(self) -> Iterator[str]:
-        seen: dict[str, int] = {}
-        for index, layer in enumerate(self.layers):
-            first = seen.setdefault(layer.name, index)
-            if first != index:
-                yield (
-                    f"layers[{index}].name: {layer.name!r} is the name of layers[{first}] too; "
-                    "names must be unique"
-                )
 
     def _repeated_softmax(self) -> Iterator[str]:
         """A softmax whose result reaches a second one, or the loss's own, is a mistake."""
@@ -98,9 +83,9 @@ class Spec(Model):
                     f"layers[{index}] {layer.name!r}: applies softmax to what {pending!r} has "
                     "already passed through softmax; remove one of the two"
                 )
-            if activation_of(layer) == "softmax":
+            if last_activation(layer) == "softmax":
                 pending = layer.name
-            elif not isinstance(layer, Dropout | Flatten | ActivationLayer):
+            elif not passes_probabilities(layer):
                 pending = ""  # these leave probabilities as they are, or scale them
         loss = self.training.loss
         if pending and loss == "cross_entropy" and not self.folds_activation:
@@ -108,7 +93,7 @@ class Spec(Model):
                 f"layers: {pending!r} ends in softmax, and cross_entropy applies softmax again to "
                 f"the output of {self.layers[-1].name!r}; make the softmax the last thing"
             )
-        if loss == "binary_cross_entropy" and activation_of(self.layers[-1]) == "softmax":
+        if loss == "binary_cross_entropy" and last_activation(self.layers[-1]) == "softmax":
             yield (
                 f"layers: {self.layers[-1].name!r} ends in softmax, and binary_cross_entropy "
                 'applies sigmoid to its output; use "sigmoid", or loss = "cross_entropy"'
@@ -117,8 +102,10 @@ class Spec(Model):
     @property
     def folds_activation(self) -> bool:
         """Whether the last softmax or sigmoid belongs to the loss: the network returns logits."""
-        last = activation_of(self.layers[-1])
-        return (self.training.loss, last) in (
+        last = self.layers[-1]
+        if not has_activation(last):
+            return False
+        return (self.training.loss, last_activation(last)) in (
             ("cross_entropy", "softmax"),
             ("binary_cross_entropy", "sigmoid"),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -28,10 +29,16 @@ type unflatten variables weights with_name_scope x xpu zero_grad
 ROLES = ("kernel", "bias", "scale", "offset", "mean", "variance")
 
 
+# What the branches of a block are called: no layer may begin as they do.
+BRANCH = re.compile(r"shortcut|branch[0-9]")
+
+
 def _identifier(value: str) -> str:
     """Names go into generated source, so they must be plain and harmless there."""
     if keyword.iskeyword(value) or keyword.issoftkeyword(value) or value in RESERVED:
         raise ValueError("is a reserved word; any other lower-case identifier is allowed")
+    if BRANCH.match(value):
+        raise ValueError("begins like the name of a branch; allowed: not shortcut..., branch1...")
     for role in ROLES:
         if value.endswith(f"_{role}"):
             raise ValueError(f"ends like the name of a parameter; allowed: not in _{role}")

@@ -2,267 +2,140 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal
 
 from harness.errors import SpecError
-from harness.spec.layers import (
-    Activation,
-    AvgPool,
-    BatchNorm,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    GlobalMaxPool,
-    GroupNorm,
-    Layer,
-    LayerNorm,
-    MaxPool,
-    Norm,
-    Padding,
-    Pads,
-    activation_of,
+from harness.spec.blocks import (
+    AnyBlock,
+    AnyLayer,
+    BlockBase,
+    Concat,
+    Residual,
+    Sequence,
+    SqueezeExcite,
 )
+from harness.spec.layers import Activation, Dense, GlobalAvgPool, activation_of
 from harness.spec.model import Spec
+from harness.spec.nodes import Block, Network, Node, Part, Shape
+from harness.spec.placing import place
 
-Shape = tuple[int, ...]
-Role = Literal["kernel", "bias", "scale", "offset", "mean", "variance"]
 MAX_PARAMETERS = 10**10  # 40 GB of float32: beyond this a spec is a slip of the keyboard
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One array in canonical layout; `path` is `layer.role`, for example `conv1.kernel`.
+class _MisplacedError(ValueError):
+    """A layer that cannot be where it is; `where` is its place in the file, and its path."""
 
-    Kernels, biases, scales and offsets are trained; a mean and a variance are running
-    statistics of a batch_norm.
-    """
-
-    path: str
-    shape: Shape
-    role: Role
-    fan_in: int
-    fan_out: int
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
+    def __init__(self, where: str, problem: object) -> None:
+        super().__init__(f"{where}: {problem}")
 
 
-@dataclass(frozen=True)
-class Node:
-    """A layer in its place: what goes in, what comes out, what it learns and costs.
+class _Inference:
+    """One walk through the layers of a spec; counts parameters as it goes."""
 
-    `activation` is what the network itself applies: a final softmax or sigmoid that is folded
-    into the loss is `linear` here. `statistics` are kept, but not trained. `flops` counts a
-    multiply-add as two operations, forward, per image; only convolutions and matrix products
-    count, as in torch.utils.flop_counter. `pads` is `((top, bottom), (left, right))` for layers
-    with windows.
-    """
+    def __init__(self, folded: str) -> None:
+        self.folded = folded  # path of the layer whose activation is in the loss
+        self.parameters = 0
 
-    layer: Layer
-    input_shape: Shape
-    output_shape: Shape
-    activation: Activation
-    parameters: tuple[Parameter, ...] = ()
-    statistics: tuple[Parameter, ...] = ()
-    flops: int = 0
-    pads: Pads = ((0, 0), (0, 0))
+    def branch(
+        self, layers: tuple[AnyLayer, ...], shape: Shape, field: str, path: str = "", name: str = ""
+    ) -> tuple[Part, ...]:
+        """Place layers one after the other; `path` and `name` are what theirs begin with."""
+        parts: list[Part] = []
+        for index, layer in enumerate(layers):
+            for part in self._parts(layer, shape, f"{field}[{index}]", path, name, len(parts)):
+                parts.append(part)
+                shape = part.output_shape
+        return tuple(parts)
 
-    @property
-    def name(self) -> str:
-        """The layer's name, unique in the network."""
-        return self.layer.name
+    def _parts(
+        self, layer: AnyLayer, shape: Shape, field: str, path: str, name: str, position: int
+    ) -> Iterator[Part]:
+        """Yield what one layer of the file becomes: more than one part where it is repeated."""
+        if not isinstance(layer, BlockBase):
+            path, name = path + layer.name, name + layer.name
+            yield self._node(layer, shape, field, path, name)
+        elif not layer.name:  # in a list of nothing but blocks, which are numbered
+            for number in range(position, position + layer.repeat):
+                block = self._block(layer, shape, field, f"{path}{number}", f"{name}{number}")
+                shape = block.output_shape
+                yield block
+        elif layer.repeat == 1:
+            yield self._block(layer, shape, field, path + layer.name, name + layer.name)
+        else:
+            path, name, first = path + layer.name, name + layer.name, shape
+            copies: list[Part] = []
+            for number in range(layer.repeat):
+                copies.append(self._block(layer, shape, field, f"{path}.{number}", str(number)))
+                shape = copies[-1].output_shape
+            yield Block(layer, "sequence", (tuple(copies),), first, shape, path=path, name=name)
 
+    def _node(self, layer: AnyLayer, shape: Shape, field: str, path: str, name: str) -> Node:
+        assert not isinstance(layer, BlockBase)
+        where = f"{field} {path!r}"
+        activation: Activation = "linear" if path == self.folded else activation_of(layer)
+        try:
+            node = place(layer, shape, activation, path, name)
+        except ValueError as error:
+            raise _MisplacedError(where, error) from None
+        self.parameters += sum(p.size for p in node.parameters)
+        if self.parameters > MAX_PARAMETERS:
+            problem = f"more than {MAX_PARAMETERS:.0e} parameters by this layer; make it smaller"
+            raise _MisplacedError(where, problem)
+        return node
 
-@dataclass(frozen=True)
-class Network:
-    """The nodes of a spec in the order in which they run."""
+    def _block(self, layer: AnyBlock, shape: Shape, field: str, path: str, name: str) -> Block:
+        match layer:
+            case Sequence():
+                body = self.branch(layer.layers, shape, f"{field}.layers", f"{path}.")
+                output = body[-1].output_shape
+                return Block(layer, "sequence", (body,), shape, output, path=path, name=name)
+            case Residual():
+                return self._residual(layer, shape, field, path, name)
+            case Concat():
+                return self._concat(layer, shape, field, path, name)
+            case SqueezeExcite():
+                return self._gate(layer, shape, field, path, name)
 
-    input_shape: Shape
-    nodes: tuple[Node, ...]
-
-    @property
-    def output_shape(self) -> Shape:
-        """Shape of one image's output, without the batch dimension."""
-        return self.nodes[-1].output_shape
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """All trainable arrays, in the order of the layers."""
-        return tuple(p for node in self.nodes for p in node.parameters)
-
-    @property
-    def statistics(self) -> tuple[Parameter, ...]:
-        """All running statistics, in the order of the layers."""
-        return tuple(p for node in self.nodes for p in node.statistics)
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of trainable values."""
-        return sum(p.size for p in self.parameters)
-
-    @property
-    def flops_per_image(self) -> int:
-        """Operations of one forward pass over one image; see `Node.flops`."""
-        return sum(node.flops for node in self.nodes)
-
-    @property
-    def dropouts(self) -> tuple[Node, ...]:
-        """The nodes that take a mask in training."""
-        return tuple(node for node in self.nodes if isinstance(node.layer, Dropout))
-
-
-def window_output(size: int, window: int, stride: int, padding: Padding, pads: int = 0) -> int:
-    """Pixels along one axis after sliding a window over it; `pads` is their sum if explicit."""
-    return -(-size // stride) if padding == "same" else (size + pads - window) // stride + 1
-
-
-def window_pads(size: int, window: int, stride: int, padding: Padding) -> tuple[int, int]:
-    """Pixels padded before and after along one axis; an odd one goes after (TensorFlow's SAME)."""
-    if padding == "valid":
-        return 0, 0
-    total = max((window_output(size, window, stride, "same") - 1) * stride + window - size, 0)
-    return total // 2, total - total // 2
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Where a sliding window goes: `[axis]` is 0 for rows, 1 for columns."""
-
-    output: tuple[int, int]
-    pads: Pads
-
-
-def _windows(layer: Conv2D | MaxPool | AvgPool, shape: Shape) -> Windows:
-    """Check and place a sliding window."""
-    _needs_image(shape)
-    if isinstance(layer, Conv2D):
-        field, window, stride = "kernel", layer.kernel, layer.stride
-        reach = [(k - 1) * d + 1 for k, d in zip(layer.kernel, layer.dilation, strict=True)]
-    else:
-        field, window, stride, reach = "size", layer.size, layer.steps, list(layer.size)
-    if isinstance(layer.padding, str):
-        rows_pads, columns_pads = (
-            window_pads(shape[axis], reach[axis], stride[axis], layer.padding) for axis in (0, 1)
+    def _residual(self, layer: Residual, shape: Shape, field: str, path: str, name: str) -> Block:
+        body = self.branch(layer.body, shape, f"{field}.body", f"{path}.")
+        shortcut = self.branch(
+            layer.shortcut, shape, f"{field}.shortcut", f"{path}.shortcut.", "shortcut_"
         )
-        pads = (rows_pads, columns_pads)
-    else:
-        pads = layer.padding
-    for axis in (0, 1):
-        if layer.padding != "same" and reach[axis] > shape[axis] + sum(pads[axis]):
-            dilated = f", dilated to {reach}," if reach != list(window) else ""
-            raise ValueError(
-                f"{field} = {list(window)}{dilated} is larger than its input of "
-                f'{shape[0]}x{shape[1]} pixels; use a smaller one, or padding = "same"'
+        output, added = body[-1].output_shape, (shortcut[-1].output_shape if shortcut else shape)
+        if output != added:
+            hint = "give them the same shape" if shortcut else 'add a "shortcut" of its own layers'
+            raise _MisplacedError(
+                f"{field} {path!r}",
+                f"its body ends in {output}, its shortcut in {added}; {hint}",
             )
-        if not isinstance(layer, Conv2D) and max(pads[axis]) >= reach[axis]:
-            raise ValueError(
-                f"padding = {[list(pair) for pair in pads]} leaves windows of {list(window)} "
-                "without a pixel; pad less than the window"
+        branches = (body, shortcut)
+        return Block(layer, "residual", branches, shape, output, layer.activation, path, name)
+
+    def _concat(self, layer: Concat, shape: Shape, field: str, path: str, name: str) -> Block:
+        branches, ends = [], []
+        for index, branch in enumerate(layer.branches):
+            label = f"branch{index + 1}"
+            place = f"{field}.branches[{index}]"
+            parts = self.branch(branch, shape, place, f"{path}.{label}.", f"{label}_")
+            branches.append(parts)
+            ends.append(parts[-1].output_shape if parts else shape)
+        if len({end[:-1] for end in ends}) > 1:
+            raise _MisplacedError(
+                f"{field} {path!r}",
+                f"its branches end in {', '.join(map(str, ends))}; all but the channels must agree",
             )
-    rows, columns = (
-        window_output(shape[axis], reach[axis], stride[axis], layer.padding, sum(pads[axis]))
-        for axis in (0, 1)
-    )
-    return Windows((rows, columns), pads)
+        output = (*ends[0][:-1], sum(end[-1] for end in ends))
+        return Block(layer, "concat", tuple(branches), shape, output, path=path, name=name)
 
-
-def _needs_image(shape: Shape) -> None:
-    if len(shape) != 3:
-        raise ValueError(f"needs an image (height, width, channels), but its input is {shape}")
-
-
-def _conv2d(layer: Conv2D, shape: Shape, activation: Activation) -> Node:
-    windows = _windows(layer, shape)
-    (height, width), (kh, kw) = windows.output, layer.kernel
-    groups, filters = layer.groups, layer.filters
-    if shape[2] % groups or filters % groups:
-        raise ValueError(
-            f"groups = {groups} must divide its input's {shape[2]} channels and its {filters} "
-            "filters"
+    def _gate(self, layer: SqueezeExcite, shape: Shape, field: str, path: str, name: str) -> Block:
+        body = (
+            GlobalAvgPool(name="pool"),
+            Dense(name="reduce", units=layer.units, activation=layer.activation),
+            Dense(name="expand", units=shape[-1], activation=layer.gate),
         )
-    inside = shape[2] // groups
-    fans = (kh * kw * inside, kh * kw * filters // groups)
-    parameters = [Parameter(f"{layer.name}.kernel", (kh, kw, inside, filters), "kernel", *fans)]
-    if layer.bias:
-        parameters.append(Parameter(f"{layer.name}.bias", (filters,), "bias", *fans))
-    return Node(
-        layer,
-        shape,
-        (height, width, filters),
-        activation,
-        tuple(parameters),
-        flops=2 * height * width * kh * kw * inside * filters,
-        pads=windows.pads,
-    )
-
-
-def _dense(layer: Dense, shape: Shape, activation: Activation) -> Node:
-    if len(shape) != 1:
-        raise ValueError(
-            f'needs a flat input, but its input is {shape}; put a "flatten" or a '
-            '"global_avg_pool" before it'
-        )
-    fans = (shape[0], layer.units)
-    parameters = [Parameter(f"{layer.name}.kernel", fans, "kernel", *fans)]
-    if layer.bias:
-        parameters.append(Parameter(f"{layer.name}.bias", (layer.units,), "bias", *fans))
-    return Node(
-        layer,
-        shape,
-        (layer.units,),
-        activation,
-        tuple(parameters),
-        flops=2 * shape[0] * layer.units,
-    )
-
-
-def _norm(layer: Norm, shape: Shape) -> Node:
-    channels = shape[-1]
-    if isinstance(layer, GroupNorm) and channels % layer.groups:
-        raise ValueError(f"groups = {layer.groups} must divide its input's {channels} channels")
-    wanted: tuple[tuple[Role, bool], ...] = (("scale", layer.scale), ("offset", layer.offset))
-    roles = [role for role, is_wanted in wanted if is_wanted]
-    statistics: tuple[Role, ...] = ("mean", "variance") if isinstance(layer, BatchNorm) else ()
-    return Node(
-        layer,
-        shape,
-        shape,
-        "linear",
-        tuple(_per_channel(layer, role, channels) for role in roles),
-        tuple(_per_channel(layer, role, channels) for role in statistics),
-    )
-
-
-def _per_channel(layer: Norm, role: Role, channels: int) -> Parameter:
-    return Parameter(f"{layer.name}.{role}", (channels,), role, channels, channels)
-
-
-def _place(layer: Layer, shape: Shape, activation: Activation) -> Node:
-    match layer:
-        case Conv2D():
-            return _conv2d(layer, shape, activation)
-        case Dense():
-            return _dense(layer, shape, activation)
-        case MaxPool() | AvgPool():
-            windows = _windows(layer, shape)
-            output = (*windows.output, shape[2])
-            return Node(layer, shape, output, activation, pads=windows.pads)
-        case GlobalAvgPool() | GlobalMaxPool():
-            _needs_image(shape)
-            return Node(layer, shape, (shape[2],), activation)
-        case BatchNorm() | LayerNorm() | GroupNorm():
-            return _norm(layer, shape)
-        case Flatten():
-            return Node(layer, shape, (math.prod(shape),), activation)
-        case _:
-            return Node(layer, shape, shape, activation)
+        parts = self.branch(body, shape, f"{field}.", f"{path}.")
+        return Block(layer, "gate", (parts,), shape, shape, path=path, name=name)
 
 
 @lru_cache(maxsize=64)
@@ -274,23 +147,13 @@ def infer(spec: Spec) -> Network:
             has more than 10^10 parameters; the message names the layer.
 
     """
-    shape: Shape = spec.input
-    nodes: list[Node] = []
-    parameters = 0
-    for index, layer in enumerate(spec.layers):
-        is_last = index == len(spec.layers) - 1
-        activation = "linear" if is_last and spec.folds_activation else activation_of(layer)
-        try:
-            node = _place(layer, shape, activation)
-        except ValueError as error:
-            raise SpecError(spec.name, [f"layers[{index}] {layer.name!r}: {error}"]) from None
-        parameters += sum(p.size for p in node.parameters)
-        if parameters > MAX_PARAMETERS:
-            problem = f"layers[{index}] {layer.name!r}: more than {MAX_PARAMETERS:.0e} parameters"
-            raise SpecError(spec.name, [f"{problem} by this layer; make it smaller"])
-        nodes.append(node)
-        shape = node.output_shape
+    folded = spec.layers[-1].name if spec.folds_activation else ""
+    try:
+        parts = _Inference(folded).branch(spec.layers, spec.input, "layers")
+    except _MisplacedError as error:
+        raise SpecError(spec.name, [str(error)]) from None
+    shape = parts[-1].output_shape
     if len(shape) != 1:
         problem = f'layers: the last output is {shape}, not flat; add a "flatten" and a "dense"'
         raise SpecError(spec.name, [problem])
-    return Network(spec.input, tuple(nodes))
+    return Network(spec.input, parts)

@@ -141,7 +141,7 @@ def _masks(spec: Spec, random: np.random.Generator, leading: tuple[int, ...]) ->
     for node in infer(spec).dropouts:
         assert isinstance(node.layer, Dropout)
         kept = random.random((*leading, *node.input_shape)) >= node.layer.rate
-        masks[f"mask.{node.name}"] = kept / (1 - node.layer.rate)
+        masks[f"mask.{node.path}"] = kept / (1 - node.layer.rate)
     return masks
 
 

@@ -9,7 +9,7 @@ from studies import NETWORKS, OWN, SUBSETS, TRAINED, Case, backends, cases, inst
 
 from harness.run.agreement import compare
 from harness.spec import infer, library
-from harness.spec.layers import LAYER_TYPES
+from harness.spec.blocks import LAYER_TYPES
 from harness.spec.training import OPTIMIZER_TYPES, LossName
 
 
@@ -37,7 +37,7 @@ every_case = pytest.mark.parametrize("case", cases(NETWORKS), ids=str)
 
 @every_case
 def test_every_layers_output_is_the_references(case, study, reference):
-    assert list(study["activations"]) == [node.name for node in of(case).nodes]
+    assert list(study["activations"]) == [node.path for node in of(case).nodes]
     agree(study["activations"], reference["activations"])
 
 

@@ -89,7 +89,8 @@ def test_an_empty_file_misses_everything():
 
 KINDS = (
     "conv2d, max_pool, avg_pool, global_avg_pool, global_max_pool, batch_norm, layer_norm, "
-    "group_norm, flatten, dense, dropout, activation"
+    "group_norm, channel_scale, flatten, dense, dropout, activation, sequence, residual, concat, "
+    "squeeze_excite"
 )
 TAGS = {
     "unknown": (

@@ -7,7 +7,8 @@ from spec_examples import CONV, DENSE, FLATTEN, POOL, layer, parse, problem, tom
 
 from harness.errors import SpecError
 from harness.spec import infer, parse_spec
-from harness.spec.network import MAX_PARAMETERS, window_output, window_pads
+from harness.spec.network import MAX_PARAMETERS
+from harness.spec.placing import window_output, window_pads
 
 sizes, windows, strides = st.integers(1, 40), st.integers(1, 12), st.integers(1, 9)
 

@@ -9,7 +9,7 @@ from spec_examples import FLATTEN, dense, problem, problems, toml
 
 from harness.errors import SpecError
 from harness.spec import parse_spec
-from harness.spec.layers import LAYER_TYPES
+from harness.spec.blocks import LAYER_TYPES
 
 BROKEN = {
     "no value": "name =\n",

@@ -137,9 +137,9 @@ OUT_OF_RANGE = {
     ),
     "no layers": (
         'layers = []\nname = "example"\ninput = [8, 8, 1]\n',
-        "layers: there are 0; allowed: 1 to 1000",
+        "layers: there are 0; allowed: 1 to 2000",
     ),
-    "too many layers": (toml(*[FLATTEN] * 1001), "layers: there are 1001; allowed: 1 to 1000"),
+    "too many layers": (toml(*[FLATTEN] * 2001), "layers: there are 2001; allowed: 1 to 2000"),
 }
 
 
