@@ -99,6 +99,7 @@ ACTIVATIONS = {
 }
 
 
+WIDTH = 100  # columns of a generated line
 BLOCKS = {"residual": "Residual", "concat": "Concat", "gate": "Gate"}
 
 
@@ -107,7 +108,9 @@ def _write_layers(write: SourceWriter, parts: tuple[Part, ...], indent: int) -> 
     for part in parts:
         if isinstance(part, Node):
             for call in _constructors(part):
-                write(f"{call},", indent)
+                is_long = 4 * indent + len(call) >= WIDTH
+                function, _, inside = call[:-1].partition("(")
+                write(f"{function}(\n    {inside}\n)," if is_long else f"{call},", indent)
         elif part.kind == "sequence":
             _write_layers(write, part.children, indent)
         else:

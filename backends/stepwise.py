@@ -6,47 +6,141 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
+from harness.spec import Address, Block, Network, Node, Part
 
-def layer_outputs(
-    function: Callable[..., Any], layers: Iterable[str], **arguments: Any
-) -> dict[str, Any]:
-    """Run the body of `function` and return the value of `x` after each layer.
 
-    In generated sources the data flows through `x`, and the last statement of each layer names
-    it, as `self.conv1` does, or a comment at the end of its line. Other statements just run. So
-    the outputs are those of the code that is timed, whatever has become of it.
+def layer_outputs(model: Any, network: Network, method: str, **arguments: Any) -> dict[str, Any]:
+    """Call `model.method(**arguments)` and return the output of every layer by its path.
 
-    Layers come in their order: a statement belongs to the one reached last, or to the next.
+    In generated sources a layer is a statement that assigns, and that names it, as `self.conv1`
+    does, or a comment at the end of its line; several in a row may name the same one. What the
+    last of them assigns is the layer's output. Blocks are objects of generated classes, whose
+    methods run in the same way. So the outputs are those of the code that is timed, whatever has
+    become of it.
 
     Raises:
-        LookupError: a layer is not named in the body.
+        LookupError: a layer is not named in the body of its class.
 
     """
+    record: dict[str, Any] = {}
+    blocks = {id(reach(model, place)): block for place, block in block_addresses(network.parts)}
+    kinds = {type(reach(model, place)) for place, _ in block_addresses(network.parts)}
+
+    def run(function: Callable[..., Any], parts: Sequence[Part], given: dict[str, Any]) -> Any:
+        return _run(function, [part for part in parts if isinstance(part, Node)], given, record)
+
+    def stepped(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, *values: Any, **named: Any) -> Any:
+            bound = inspect.signature(original).bind(self, *values, **named)
+            bound.apply_defaults()
+            return run(original, statements_order(blocks[id(self)]), bound.arguments)
+
+        return call
+
+    with _replaced(kinds, method, stepped):
+        run(getattr(type(model), method), network.parts, {"self": model, **arguments})
+    return {node.path: record[node.path] for node in network.nodes}
+
+
+def reach(model: Any, address: Address) -> Any:
+    """Return what lies at an address: attributes of generated classes, and places in lists."""
+    for name in address:
+        model = model[name] if isinstance(name, int) else getattr(model, name)
+    return model
+
+
+def block_addresses(parts: Sequence[Part], prefix: Address = ()) -> Iterator[tuple[Address, Block]]:
+    """Yield each block that is an object of a class of its own, with its address."""
+    for part in parts:
+        if isinstance(part, Block):
+            yield from _within(part, (*prefix, part.name))
+
+
+def _within(block: Block, address: Address) -> Iterator[tuple[Address, Block]]:
+    if block.is_stage:
+        for index, child in enumerate(block.children):
+            assert isinstance(child, Block)
+            yield from _within(child, (*address, index))
+    else:
+        yield address, block
+        yield from block_addresses(block.children, address)
+
+
+def statements_order(block: Block) -> list[Part]:
+    """Return the parts in the order of generated statements: a shortcut is taken first."""
+    if block.kind == "residual":
+        body, shortcut = block.branches
+        return [*shortcut, *body]
+    return list(block.children)
+
+
+@contextmanager
+def _replaced(
+    kinds: set[type], method: str, by: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    originals = {kind: vars(kind)[method] for kind in kinds}
+    try:
+        for kind, original in originals.items():
+            setattr(kind, method, by(original))
+        yield
+    finally:
+        for kind, original in originals.items():
+            setattr(kind, method, original)
+
+
+@lru_cache(maxsize=1000)
+def _statements(function: Callable[..., Any]) -> list[tuple[CodeType, str, str]]:
+    """Return each statement's code, its text and the name it assigns to; of a return, its value."""
     text = textwrap.dedent(inspect.getsource(function))
     lines = text.splitlines()
     definition = ast.parse(text).body[0]
     assert isinstance(definition, ast.FunctionDef)
-    names = list(layers)
-    reached = -1
-    scope = {**inspect.unwrap(function).__globals__, **arguments}
-    outputs: dict[str, Any] = {}
+    label = f"<{function.__qualname__}>"
+    found = []
     for statement in definition.body:
-        if isinstance(statement, ast.Return):
-            break
-        code = ast.Module([statement], type_ignores=[])
-        exec(compile(code, f"<{function.__qualname__}>", "exec"), scope)
         written = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
-        if reached + 1 < len(names) and _is_named(names[reached + 1], written):
+        if isinstance(statement, ast.Return):
+            assert statement.value is not None
+            code = compile(ast.Expression(statement.value), label, "eval")
+            found.append((code, written, "return"))
+            break
+        target = ast.unparse(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
+        found.append((compile(ast.Module([statement], []), label, "exec"), written, target))
+    return found
+
+
+def _run(
+    function: Callable[..., Any],
+    nodes: Sequence[Node],
+    given: dict[str, Any],
+    record: dict[str, Any],
+) -> Any:
+    """Run the body of `function`, note the output of each of its own layers, return its value.
+
+    Layers come in their order: a statement belongs to the one reached last, or to the next.
+    """
+    scope = {**inspect.unwrap(function).__globals__, **given}
+    reached = -1
+    value = None
+    for code, written, target in _statements(function):
+        if target == "return":
+            value = eval(code, scope)
+            break
+        exec(code, scope)
+        if reached + 1 < len(nodes) and _is_named(nodes[reached + 1].name, written):
             reached += 1
-        if reached >= 0 and _is_named(names[reached], written):
-            outputs[names[reached]] = scope["x"]
-    missing = [name for name in names if name not in outputs]
+        if reached >= 0 and _is_named(nodes[reached].name, written):
+            record[nodes[reached].path] = scope[target]
+    missing = [node.path for node in nodes if node.path not in record]
     if missing:
         raise LookupError(f"{function.__qualname__} does not name the layers {missing}")
-    return outputs
+    return value
 
 
 def _is_named(layer: str, statement: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from backends.stepwise import layer_outputs
+from backends.stepwise import layer_outputs, reach
 from backends.torch_source import torch_source
 from harness.contract import (
     Array,
@@ -21,7 +21,7 @@ from harness.contract import (
     Setting,
     import_source,
 )
-from harness.spec import Parameter, Spec, infer
+from harness.spec import Parameter, Spec, addresses, infer
 
 
 class TorchBackend:
@@ -86,6 +86,7 @@ class TorchSession:
         self.module = module
         self.spec = spec
         self.network = infer(spec)
+        self.addresses = addresses(self.network.parts)
         self.everything = (*self.network.parameters, *self.network.statistics)
         self.dtype = getattr(torch, setting.precision)
         self.device = torch.device("cuda" if setting.device == "gpu" else "cpu")
@@ -137,12 +138,8 @@ class TorchSession:
         """Apply the generated forward pass, layer by layer."""
         self.model.eval()
         with self.torch.inference_mode():
-            outputs = layer_outputs(
-                self.module.Model.forward,
-                [node.name for node in self.network.nodes],
-                self=self.model,
-                x=self._put(images).permute(0, 3, 1, 2),
-            )
+            x = self._put(images).permute(0, 3, 1, 2)
+            outputs = layer_outputs(self.model, self.network, "forward", x=x)
         return {
             name: self._get(value.permute(0, 2, 3, 1) if value.dim() == 4 else value)
             for name, value in outputs.items()
@@ -190,8 +187,17 @@ class TorchSession:
 
     def _tensors(self, parameters: Iterable[Parameter]) -> Iterator[tuple[str, Any]]:
         for parameter in parameters:
-            layer, _, role = parameter.path.rpartition(".")
-            yield parameter.path, getattr(self.model.get_submodule(layer), ATTRIBUTES[role])
+            path, _, role = parameter.path.rpartition(".")
+            layer = self._layer(path)
+            is_alone = isinstance(layer, self.torch.nn.Parameter)
+            yield parameter.path, layer if is_alone else getattr(layer, ATTRIBUTES[role])
+
+    def _owner(self, path: str) -> Any:
+        """Return the module that holds a layer as an attribute."""
+        return reach(self.model, self.addresses[path][:-1])
+
+    def _layer(self, path: str) -> Any:
+        return reach(self.model, self.addresses[path])
 
     @contextmanager
     def _keeping_statistics(self) -> Iterator[None]:
@@ -214,21 +220,24 @@ class TorchSession:
     @contextmanager
     def _dropout_by(self, masks: Mapping[str, Floats]) -> Iterator[None]:
         """Multiply by the given masks where the model drops out at random; by 1 where none is."""
-        originals = {node.name: getattr(self.model, node.name) for node in self.network.dropouts}
+        originals = {node.path: self._layer(node.path) for node in self.network.dropouts}
         try:
-            for name in originals:
-                setattr(self.model, name, self._multiplier(name, masks.get(name)))
+            for path in originals:
+                self._put_layer(path, self._multiplier(path, masks.get(path)))
             yield
         finally:
-            for name, module in originals.items():
-                setattr(self.model, name, module)
+            for path, module in originals.items():
+                self._put_layer(path, module)
 
-    def _multiplier(self, name: str, mask: Floats | None) -> Any:
+    def _put_layer(self, path: str, module: Any) -> None:
+        setattr(self._owner(path), str(self.addresses[path][-1]), module)
+
+    def _multiplier(self, path: str, mask: Floats | None) -> Any:
         """Return the layer's own multiplier, made once, so that nothing is compiled twice."""
         factor = self._put(np.ones(()) if mask is None else mask)
         if factor.dim() == 4:
             factor = factor.permute(0, 3, 1, 2)
-        module = self._multipliers.setdefault(name, _multiply_class(self.torch)())
+        module = self._multipliers.setdefault(path, _multiply_class(self.torch)())
         module.factor = factor
         return module
 

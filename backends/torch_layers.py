@@ -1,4 +1,4 @@
-"""The model of a PyTorch source: an nn.Module that computes in channels-last layout."""
+"""The layers of a PyTorch source: modules, and functions for those that have no state."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from harness.contract import SourceWriter
 from harness.spec import (
     LEAKY_SLOPE,
+    Activation,
     ActivationLayer,
     AvgPool,
     BatchNorm,
+    ChannelScale,
     Conv2D,
     Dense,
     Dropout,
@@ -21,7 +23,7 @@ from harness.spec import (
     MaxPool,
     Network,
     Node,
-    Spec,
+    Part,
 )
 
 WIDTH = 100  # columns of a generated line
@@ -81,25 +83,7 @@ ACTIVATIONS: dict[str, tuple[str, ...]] = {  # the function, and what follows it
 }
 
 
-def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
-    """Write the classes of the model: its own layers, where torch's are otherwise, and itself."""
-    _write_own_layers(write, network)
-    height, width, channels = spec.input
-    write("class Model(nn.Module):")
-    outputs = network.output_shape[0]
-    write(f'"""From images [n, {channels}, {height}, {width}] to logits [n, {outputs}]."""\n', 1)
-    write("def __init__(self):", 1)
-    write("super().__init__()", 2)
-    for node in network.nodes:
-        _write_constructor(write, node)
-    write()
-    write("def forward(self, x):", 1)
-    for node in network.nodes:
-        _write_forward(write, node)
-    write("return x\n\n", 2)
-
-
-def _write_own_layers(write: SourceWriter, network: Network) -> None:
+def write_own_layers(write: SourceWriter, network: Network) -> None:
     """Write the classes of the layers that torch has otherwise, where the network has them."""
     pools = [node for node in network.nodes if isinstance(node.layer, AvgPool)]
     norms = [node for node in network.nodes if isinstance(node.layer, LayerNorm)]
@@ -111,63 +95,77 @@ def _write_own_layers(write: SourceWriter, network: Network) -> None:
         write(LAYER_NORM + "\n\n")
 
 
-def _write_constructor(write: SourceWriter, node: Node) -> None:
+def write_constructor(write: SourceWriter, node: Node) -> None:
     """Write the lines of `__init__` that make the layer."""
+    if isinstance(node.layer, ChannelScale):
+        initial = [f"({node.input_shape[-1]},)", repr(node.layer.initial)]
+        write(f"self.{node.name} = nn.Parameter(torch.full({', '.join(initial)}))", 2)
+        return
     if made := _constructor(node):
-        _write_call(write, f"self.{node.name} = {made[0]}", made[1], 2)
+        write_call(write, f"self.{node.name} = {made[0]}", made[1], 2)
     layer = node.layer
     if isinstance(layer, BatchNorm | LayerNorm | GroupNorm) and layer.scale != layer.offset:
         lacking = "bias" if layer.scale else "weight"
-        _write_call(write, f"self.{node.name}.register_parameter", [f'"{lacking}"', "None"], 2)
+        write_call(write, f"self.{node.name}.register_parameter", [f'"{lacking}"', "None"], 2)
 
 
-def _write_forward(write: SourceWriter, node: Node) -> None:
-    """Write the lines of `forward` that apply the layer."""
-    name = node.name
+def write_forward(write: SourceWriter, node: Node, target: str = "x", source: str = "x") -> None:
+    """Write the lines of `forward` that apply the layer to `source` and leave it as `target`."""
+    name, start = node.name, f"{target} ="
     match node.layer:
         case Flatten() if len(node.input_shape) == 3:
-            line = f"x = x.permute(0, 2, 3, 1).flatten(1)  # {name}: rows, columns, channels"
+            call = f"{start} {source}.permute(0, 2, 3, 1).flatten(1)"
+            line = f"{call}  # {name}: rows, columns, channels"
             if len(line) <= WIDTH - 8:
                 write(line, 2)
             else:
-                write("x = x.permute(0, 2, 3, 1)  # to rows, columns, channels", 2)
-                write(f"x = x.flatten(1)  # {name}", 2)
+                write(f"{start} {source}.permute(0, 2, 3, 1)  # to rows, columns, channels", 2)
+                write(f"{start} {target}.flatten(1)  # {name}", 2)
         case Flatten():
-            write(f"x = x.flatten(1)  # {name}", 2)
+            write(f"{start} {source}.flatten(1)  # {name}", 2)
         case GlobalAvgPool() | GlobalMaxPool():
-            write(f"x = self.{name}(x).flatten(1)", 2)
+            write(f"{start} self.{name}({source}).flatten(1)", 2)
+        case ChannelScale():
+            shape = "[:, None, None]" if len(node.input_shape) == 3 else ""
+            write(f"{start} {source} * self.{name}{shape}", 2)
         case ActivationLayer() as layer if node.activation == "linear":
             folded = f"  # its {layer.function} is in the loss"
             is_noted = layer.function != "linear" and len(name + folded) <= WIDTH - 20
-            write(f"x = self.{name}(x){folded if is_noted else ''}", 2)
+            write(f"{start} self.{name}({source}){folded if is_noted else ''}", 2)
         case ActivationLayer():
-            function, arguments = _activation(node, "x")
-            _write_call(write, f"x = {function}", arguments, 2, comment=name)
+            function, arguments = activation(node.activation, source, node)
+            write_call(write, f"{start} {function}", arguments, 2, comment=name)
         case layer:
             if not _is_padded_by_module(node) and not isinstance(layer, AvgPool):
                 fill = ', value=float("-inf")' if isinstance(layer, MaxPool) else ""
-                write(f"x = F.pad(x, {_pads(node)}{fill})", 2)
+                write(f"{start} F.pad({source}, {_pads(node)}{fill})", 2)
+                source = target
             if node.activation == "linear":
-                write(f"x = self.{name}(x)", 2)
+                write(f"{start} self.{name}({source})", 2)
             else:
-                function, arguments = _activation(node, f"self.{name}(x)")
-                _write_call(write, f"x = {function}", arguments, 2)
+                function, arguments = activation(node.activation, f"self.{name}({source})", node)
+                write_call(write, f"{start} {function}", arguments, 2)
 
 
-def _activation(node: Node, value: str) -> tuple[str, list[str]]:
+def activation(kind: Activation, value: str, part: Part) -> tuple[str, list[str]]:
     """Return the function, and its arguments."""
-    if node.activation == "softmax":
+    if kind == "softmax":
         # NHWC's last axis is axis 1 of the NCHW shape that torch sees.
-        return "F.softmax", [value, f"dim={1 if len(node.output_shape) == 3 else -1}"]
-    function, *options = ACTIVATIONS[node.activation]
+        return "F.softmax", [value, f"dim={1 if len(part.output_shape) == 3 else -1}"]
+    function, *options = ACTIVATIONS[kind]
     return function, [value, *options]
 
 
-def _write_call(
-    write: SourceWriter, start: str, arguments: Sequence[str], indent: int, comment: str = ""
+def write_call(
+    write: SourceWriter,
+    start: str,
+    arguments: Sequence[str],
+    indent: int,
+    comment: str = "",
+    end: str = "",
 ) -> None:
-    """Write an assigned call on one line, or as ruff splits it where that is too long."""
-    text, end = ", ".join(arguments), f")  # {comment}" if comment else ")"
+    """Write a call on one line, or as ruff splits it where that is too long."""
+    text, end = ", ".join(arguments), f"){end}  # {comment}" if comment else f"){end}"
     room = WIDTH - 4 * indent
     if len(f"{start}({text}{end}") <= room:
         write(f"{start}({text}{end}", indent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.torch_layers import write_model
+from backends.torch_blocks import write_model
 from harness.contract import SourceWriter
 from harness.spec import Adam, AdamW, Network, RmsProp, Sgd, Spec, infer
 

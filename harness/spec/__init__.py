@@ -1,6 +1,7 @@
 """What is trained: layers, shapes, parameters, FLOPs and the training of one CNN."""
 
 from harness.spec.blocks import Concat, Layer, Residual, Sequence, SqueezeExcite
+from harness.spec.families import Families, Family, Run, families, stage_items
 from harness.spec.initial import initial_parameters, parameters_hash
 from harness.spec.layers import (
     LEAKY_SLOPE,
@@ -22,7 +23,7 @@ from harness.spec.layers import (
 from harness.spec.load import library, load_spec, parse_spec, spec_from_json
 from harness.spec.model import Spec
 from harness.spec.network import infer
-from harness.spec.nodes import Block, Network, Node, Parameter, Part
+from harness.spec.nodes import Address, Block, Network, Node, Parameter, Part, addresses
 from harness.spec.training import Adam, AdamW, RmsProp, Sgd, Training
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "ActivationLayer",
     "Adam",
     "AdamW",
+    "Address",
     "AvgPool",
     "BatchNorm",
     "Block",
@@ -39,6 +41,8 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Dropout",
+    "Families",
+    "Family",
     "Flatten",
     "GlobalAvgPool",
     "GlobalMaxPool",
@@ -52,11 +56,14 @@ __all__ = [
     "Part",
     "Residual",
     "RmsProp",
+    "Run",
     "Sequence",
     "Sgd",
     "Spec",
     "SqueezeExcite",
     "Training",
+    "addresses",
+    "families",
     "infer",
     "initial_parameters",
     "library",
@@ -64,4 +71,5 @@ __all__ = [
     "parameters_hash",
     "parse_spec",
     "spec_from_json",
+    "stage_items",
 ]

@@ -157,7 +157,12 @@ def name_layers(data: Any, depth: int = 0, are_numbered: bool = False) -> Any:
             kind = layer["type"]
             stem = NAME_STEMS.get(kind, kind)
             seen[stem] += 1
-            layer = {**layer} if are_numbered else {"name": f"{stem}{seen[stem]}", **layer}
+            if not are_numbered:
+                layer = {"name": f"{stem}{seen[stem]}", **layer}
+            elif layer.get("name") == "":  # as a spec that was written as JSON has it
+                layer = {field: value for field, value in layer.items() if field != "name"}
+            else:
+                layer = {**layer}
             for field in ("body", "shortcut", "layers"):
                 if field in layer:
                     inner = layer[field]

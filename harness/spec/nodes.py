@@ -104,6 +104,32 @@ def leaves(parts: tuple[Part, ...]) -> Iterator[Node]:
             yield from leaves(part.children)
 
 
+Address = tuple[str | int, ...]
+
+
+def addresses(parts: tuple[Part, ...], prefix: Address = ()) -> dict[str, Address]:
+    """Return how generated classes reach each node, by path.
+
+    By attributes, which are names, and by places in the lists that stages are:
+    `stage1.0.shortcut.conv1` is reached by `("stage1", 0, "shortcut_conv1")`.
+    """
+    found: dict[str, Address] = {}
+    for part in parts:
+        found |= _addresses(part, (*prefix, part.name))
+    return found
+
+
+def _addresses(part: Part, address: Address) -> dict[str, Address]:
+    if isinstance(part, Node):
+        return {part.path: address}
+    if not part.is_stage:
+        return addresses(part.children, address)
+    found: dict[str, Address] = {}
+    for index, child in enumerate(part.children):
+        found |= _addresses(child, (*address, index))
+    return found
+
+
 @dataclass(frozen=True)
 class Network:
     """The parts of a spec in the order in which they run."""

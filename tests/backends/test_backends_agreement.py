@@ -126,7 +126,7 @@ def test_in_the_reference_every_weight_is_trained(lab, name):
 
 def test_the_networks_are_of_every_kind_of_layer_and_optimizer():
     specs = [network(name) for name in OWN]
-    layers = [layer for spec in specs for layer in spec.layers]
+    layers = [part.layer for spec in specs for part in (*infer(spec).nodes, *infer(spec).blocks)]
     assert {layer.type for layer in layers} == set(LAYER_TYPES)
     assert {spec.training.optimizer.type for spec in specs} == set(OPTIMIZER_TYPES)
     assert {spec.training.loss for spec in specs} == set(get_args(LossName))

@@ -19,13 +19,29 @@ LABELS = [label for label, info in backends().items() if not info.error]
 
 def renamed(spec: Spec) -> tuple[Spec, dict[str, str]]:
     """Return the spec with names of the same length that no backend could think of."""
-    names = {
-        layer.name: f"z{n}{'q' * 60}"[: len(layer.name)] for n, layer in enumerate(spec.layers)
-    }
-    layers = [layer.model_copy(update={"name": names[layer.name]}) for layer in spec.layers]
-    return spec.model_copy(update={"layers": tuple(layers)}), names
+    names: dict[str, str] = {}
+
+    def new(layer):
+        if not layer.name:
+            return layer.name
+        return names.setdefault(layer.name, f"z{len(names)}{'q' * 60}"[: len(layer.name)])
+
+    def all_new(layers):
+        return tuple(
+            layer.model_copy(
+                update={"name": new(layer), **{f: inner(v) for f, v in layer if f in INNER}}
+            )
+            for layer in layers
+        )
+
+    def inner(value):
+        is_branches = value and isinstance(value[0], tuple)
+        return tuple(all_new(branch) for branch in value) if is_branches else all_new(value)
+
+    return spec.model_copy(update={"layers": all_new(spec.layers)}), names
 
 
+INNER = ("body", "shortcut", "layers", "branches")
 DESCRIPTION = "\"\"\"\nimport os; os.abort()\n''' {braces} %s \\"
 
 

@@ -1,0 +1,162 @@
+"""The classes of a PyTorch model: one for each family of blocks, and the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backends.torch_layers import (
+    WIDTH,
+    activation,
+    write_call,
+    write_constructor,
+    write_forward,
+    write_own_layers,
+)
+from harness.contract import SourceWriter
+from harness.spec import Block, Family, Network, Node, Part, Run, Spec, families, stage_items
+
+DOCSTRINGS = {
+    "sequence": "Layers one after the other.",
+    "residual": "The body's output plus the shortcut's.",
+    "concat": "The outputs of all branches, beside each other as channels.",
+    "gate": "Channels weighted by what all of them hold on average: squeeze and excitation.",
+}
+
+
+def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
+    """Write the classes: own layers, where torch's are otherwise, blocks, and the model."""
+    write_own_layers(write, network)
+    classes = _Classes(network)
+    for text in classes.texts.values():
+        write(text + "\n\n")
+    height, width, channels = spec.input
+    write("class Model(nn.Module):")
+    outputs = network.output_shape[0]
+    write(f'"""From images [n, {channels}, {height}, {width}] to logits [n, {outputs}]."""\n', 1)
+    write("def __init__(self):", 1)
+    write("super().__init__()", 2)
+    classes.write_constructors(write, network.parts)
+    write()
+    write("def forward(self, x):", 1)
+    _write_flow(write, network.parts, "x", "x")
+    write("return x\n\n", 2)
+
+
+class _Classes:
+    """The texts of the families' classes, by name, each after those that it uses."""
+
+    def __init__(self, network: Network) -> None:
+        self.families = families(network)
+        self.texts: dict[str, str] = {}
+        for family in self.families.all:
+            self.texts[family.name] = self._class(family)
+
+    def _class(self, family: Family) -> str:
+        block, body = family.pattern, SourceWriter()
+        self.write_constructors(body, block.children)
+        body("\ndef forward(self, x):", 1)
+        _write_block(body, block)
+        text = body.text().rstrip("\n")
+        write = SourceWriter()
+        write(f"class {family.name}(nn.Module):")
+        write(f'"""{DOCSTRINGS[block.kind]}"""\n', 1)
+        write_call(write, "def __init__", ["self", *family.arguments(block, text)], 1, end=":")
+        write("super().__init__()", 2)
+        write(text)
+        return write.text().rstrip("\n")
+
+    def write_constructors(self, write: SourceWriter, parts: Sequence[Part]) -> None:
+        """Write the lines of `__init__` that make the parts."""
+        for part in parts:
+            if isinstance(part, Node):
+                write_constructor(write, part)
+            elif part.is_stage:
+                lines = self._stage(part)
+                write(f"self.{part.name} = {lines[0]}", 2)
+                for line in lines[1:]:
+                    write(line, 2)
+            else:
+                family = self.families.of(part)
+                arguments = _spelled(family, part, self.texts[family.name])
+                write_call(write, f"self.{part.name} = {family.name}", arguments, 2)
+
+    def _stage(self, stage: Block) -> list[str]:
+        """Return the lines of an nn.Sequential of blocks, with loops where they repeat."""
+        items = [
+            self._run(item) if isinstance(item, Run) else self._stage(item)
+            for item in stage_items(stage, self.families, self.texts)
+        ]
+        if len(items) == 1 and len(items[0]) == 1 and len(items[0][0]) + 40 < WIDTH:
+            return [f"nn.Sequential({items[0][0]})"]
+        lines = ["nn.Sequential("]
+        for item in items:
+            lines += [f"    {line}" for line in item[:-1]]
+            lines.append(f"    {item[-1]},")
+        return [*lines, ")"]
+
+    def _run(self, run: Run) -> list[str]:
+        """Return one item of a list: a block, or a loop over blocks."""
+        arguments = {
+            name: f"{value} + {run.growth[name]} * i" if name in run.growth else str(value)
+            for name, value in run.arguments.items()
+        }
+        call = SourceWriter()
+        write_call(call, run.family.name, _keywords(arguments), 3)
+        lines = [line[12:] for line in call.lines]
+        if len(run.blocks) == 1:
+            return lines
+        loop = f"for {'i' if run.growth else '_'} in range({len(run.blocks)})"
+        if len(lines) == 1 and len(lines[0]) + len(loop) + 18 <= WIDTH:
+            return [f"*[{lines[0]} {loop}]"]
+        return ["*[", *(f"    {line}" for line in lines), f"    {loop}", "]"]
+
+
+def _spelled(family: Family, block: Block, text: str) -> list[str]:
+    return _keywords({name: str(v) for name, v in family.arguments(block, text).items()})
+
+
+def _keywords(arguments: dict[str, str]) -> list[str]:
+    """Return the arguments of a call: channels by position, what else there is by name."""
+    return [
+        value if name.endswith("channels") else f"{name}={value}"
+        for name, value in arguments.items()
+    ]
+
+
+def _write_flow(write: SourceWriter, parts: Sequence[Part], target: str, source: str) -> None:
+    """Write the statements that send `source` through the parts, and leave it as `target`."""
+    for part in parts:
+        if isinstance(part, Node):
+            write_forward(write, part, target, source)
+        else:
+            write(f"{target} = self.{part.name}({source})", 2)
+        source = target
+
+
+def _write_block(write: SourceWriter, block: Block) -> None:
+    """Write what `forward` does to `x`, and what it returns."""
+    match block.kind:
+        case "sequence":
+            _write_flow(write, block.children, "x", "x")
+            write("return x", 2)
+        case "residual":
+            body, shortcut = block.branches
+            if shortcut:
+                _write_flow(write, shortcut, "shortcut", "x")
+            else:
+                write("shortcut = x", 2)
+            _write_flow(write, body, "x", "x")
+            if block.activation == "linear":
+                write("return x + shortcut", 2)
+            else:
+                function, arguments = activation(block.activation, "x + shortcut", block)
+                write(f"return {function}({', '.join(arguments)})", 2)
+        case "concat":
+            names = [f"branch{n}" if branch else "x" for n, branch in enumerate(block.branches, 1)]
+            for name, branch in zip(names, block.branches, strict=True):
+                _write_flow(write, branch, name, "x")
+            write_call(write, "return torch.cat", [f"[{', '.join(names)}]", "dim=1"], 2)
+        case "gate":
+            _write_flow(write, block.children, "gate", "x")
+            is_image = len(block.input_shape) == 3
+            write(f"return x * gate{'[:, :, None, None]' if is_image else ''}", 2)

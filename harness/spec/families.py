@@ -1,0 +1,227 @@
+"""Blocks of one structure, told from one another by numbers only: one class in generated source.
+
+A person who writes a ResNet writes one class and gives it numbers: `BasicBlock(16, 32, stride=2)`.
+So that a backend can do so too, blocks are grouped into families. Of each it gets a *pattern*: a
+block in which every number that is not the same in all members is a `Symbol`, an integer that is
+printed as its name. What writes a block of numbers writes a class of names, unchanged.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.spec.nodes import Block, Network
+from harness.spec.symbols import Number, Symbol, hints, slots, structure, with_slots
+
+
+@dataclass(frozen=True)
+class Family:
+    """Blocks that become one class of generated source.
+
+    `pattern` is a member with symbols in the place of numbers that differ among `members`. It
+    has no path: names in it begin at the class. `symbols` are in the order in which a person
+    would list them: channels first.
+    """
+
+    name: str
+    pattern: Block
+    members: tuple[Block, ...]
+    symbols: tuple[tuple[Symbol, int], ...]  # each with the slot that it stands for
+
+    def arguments(self, block: Block, source: str) -> dict[str, Number]:
+        """Return what the class's constructor is given to make `block`, by argument.
+
+        Args:
+            block: a member, or what has taken its place in another family's pattern.
+            source: the text of the class; arguments that it does not name are left out.
+
+        """
+        numbers = slots(block)
+        words = set(re.findall(r"\w+", source))
+        return {symbol.name: numbers[slot] for symbol, slot in self.symbols if symbol.name in words}
+
+
+@dataclass(frozen=True)
+class Families:
+    """The families of a network, inner ones first, and which of them a block belongs to."""
+
+    all: tuple[Family, ...]
+    by_structure: dict[Any, Family]
+
+    def of(self, block: Block) -> Family:
+        """Return the family of a block of the network, or of one in a pattern."""
+        return self.by_structure[structure(block)]
+
+
+CLASSES = {"sequence": "Block", "residual": "Residual", "concat": "Concat", "gate": "SqueezeExcite"}
+
+
+# Classes that generated sources have anyway.
+RESERVED_CLASSES = ("AvgPool", "BatchNorm", "LayerNorm", "Model", "TrainState")
+
+
+def families(network: Network) -> Families:
+    """Group the blocks of `network`, but for stages, which are lists of blocks.
+
+    Two families that would have one name are told apart by a number.
+    """
+    members: dict[Any, list[Block]] = {}
+    for block in network.blocks:
+        if not block.is_stage:
+            members.setdefault(structure(block), []).append(block)
+    taken = set(RESERVED_CLASSES)
+    found = {}
+    for key, blocks in members.items():
+        name = base = _class_name(blocks[0])
+        number = 2
+        while name in taken:
+            name, number = f"{base}{number}", number + 1
+        taken.add(name)
+        found[key] = _family(name, tuple(blocks))
+    return Families(tuple(found.values()), found)
+
+
+def _class_name(block: Block) -> str:
+    given = block.layer.family
+    return "".join(map(str.capitalize, given.split("_"))) if given else CLASSES[block.kind]
+
+
+def _family(name: str, members: tuple[Block, ...]) -> Family:
+    columns = list(zip(*map(slots, members), strict=True))
+    names = hints(members[0])
+    chosen: dict[tuple[int, ...], Symbol] = {}
+    listed: list[tuple[Symbol, int]] = []
+    used: set[str] = set()
+    for slot in sorted(range(len(columns)), key=lambda slot: _rank(names, columns, slot)):
+        column = columns[slot]
+        if len(set(column)) == 1 or column in chosen:
+            continue
+        symbol = Symbol(column[0], _argument(names, columns, slot, used))
+        used.add(symbol.name)
+        chosen[column] = symbol
+        listed.append((symbol, slot))
+    numbers = iter([chosen.get(column, column[0]) for column in columns])
+    return Family(name, with_slots(replace(members[0], path=""), numbers), members, tuple(listed))
+
+
+def _rank(names: list[str], columns: list[tuple[int, ...]], slot: int) -> tuple[int, int]:
+    """Order slots by how well they name an argument: channels of the block, then fields."""
+    hint = names[slot]
+    if hint == "in_channels":
+        return 0, slot
+    if hint == "out_channels":
+        return 2, slot
+    if hint.endswith(("_filters", "_units")):
+        return 1, slot
+    fields = ("_stride", "_kernel", "_groups", "_dilation", "_padding")
+    return (3 if hint.endswith(fields) else 4), slot
+
+
+def _argument(names: list[str], columns: list[tuple[int, ...]], slot: int, used: set[str]) -> str:
+    """Return the shortest name that says which number is meant.
+
+    `stride` if all strides that differ among the members are the same number, else with the
+    layer's name before it.
+    """
+    hint = names[slot]
+    field = hint.rpartition("_")[2]
+    ends = [columns[i] for i, end in enumerate(names) if end in ("in_channels", "out_channels")]
+    if hint in ("in_channels", "out_channels"):
+        short = "channels" if ends[0] == ends[1] else hint
+    else:
+        rivals = {
+            columns[other]
+            for other, rival in enumerate(names)
+            if rival.rpartition("_")[2] == field and len(set(columns[other])) > 1
+        }
+        short = field if len(rivals) == 1 and field not in ("channels", "size") else hint
+        if field == "filters" and _is_hidden(names, columns, slot):
+            short = "hidden_channels"
+    name, number = short, 2
+    while name in used:
+        name, number = f"{short}{number}", number + 1
+    return name
+
+
+def _is_hidden(names: list[str], columns: list[tuple[int, ...]], slot: int) -> bool:
+    """Whether these filters are the only ones that are neither the block's input nor its output."""
+    ends = {columns[i] for i, hint in enumerate(names) if hint in ("in_channels", "out_channels")}
+    inner = {
+        columns[i]
+        for i, hint in enumerate(names)
+        if hint.endswith("_filters") and columns[i] not in ends and len(set(columns[i])) > 1
+    }
+    return inner == {columns[slot]}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Blocks in a row of one family whose arguments are equal, or grow by the same amounts.
+
+    `arguments` are the first's; `growth` has what each adds from one block to the next, for
+    those that grow.
+    """
+
+    family: Family
+    blocks: tuple[Block, ...]
+    arguments: dict[str, Number]
+    growth: dict[str, int]
+
+
+MIN_GROWING = 3  # below that, writing the blocks out is easier to read
+
+
+def stage_items(stage: Block, all_families: Families, sources: dict[str, str]) -> list[Run | Block]:
+    """Split a stage into runs, each of which source can make in a loop, and stages within it.
+
+    Args:
+        stage: a block that `is_stage`.
+        all_families: those of the network.
+        sources: the text of each family's class, by the family's name.
+
+    """
+    items: list[Run | Block] = []
+    left = [child for child in stage.children if isinstance(child, Block)]
+    while left:
+        if left[0].is_stage:
+            items.append(left.pop(0))
+            continue
+        family = all_families.of(left[0])
+        text = sources[family.name]
+        keys = [None if child.is_stage else all_families.of(child).name for child in left]
+        alike = left[: next((i for i, key in enumerate(keys) if key != family.name), len(left))]
+        arguments = [family.arguments(block, text) for block in alike]
+        length, growth = _length(arguments, {}), _growth(arguments)
+        growing = _length(arguments, growth) if growth and length == 1 else 0
+        if growing >= MIN_GROWING:
+            length = growing
+        else:
+            growth = {}
+        items.append(Run(family, tuple(left[:length]), arguments[0], growth))
+        left = left[length:]
+    return items
+
+
+def _growth(arguments: list[dict[str, Number]]) -> dict[str, int]:
+    """Return by how much the second block's arguments are above the first's."""
+    if len(arguments) < 2 or any(isinstance(v, Symbol) for a in arguments for v in a.values()):
+        return {}
+    first, second = arguments[:2]
+    return {name: second[name] - first[name] for name in first if second[name] != first[name]}
+
+
+def _length(arguments: list[dict[str, Number]], growth: dict[str, int]) -> int:
+    """Return how many blocks, from the first, follow the same growth."""
+    length = 1
+    for before, after in itertools.pairwise(arguments):
+        expected = {
+            name: value + growth[name] if name in growth else value
+            for name, value in before.items()
+        }
+        if after != expected:
+            break
+        length += 1
+    return length
