@@ -90,71 +90,73 @@ def _class_name(block: Block) -> str:
 
 
 def _family(name: str, members: tuple[Block, ...]) -> Family:
+    """Make one argument of all slots whose numbers go together in every member."""
     columns = list(zip(*map(slots, members), strict=True))
-    names = hints(members[0])
-    chosen: dict[tuple[int, ...], Symbol] = {}
-    listed: list[tuple[Symbol, int]] = []
+    words = hints(members[0])
+    varying: dict[tuple[int, ...], list[int]] = {}
+    for slot, column in enumerate(columns):
+        if len(set(column)) > 1:
+            varying.setdefault(column, []).append(slot)
     used: set[str] = set()
-    for slot in sorted(range(len(columns)), key=lambda slot: _rank(names, columns, slot)):
-        column = columns[slot]
-        if len(set(column)) == 1 or column in chosen:
-            continue
-        symbol = Symbol(column[0], _argument(names, columns, slot, used))
+    chosen: dict[tuple[int, ...], Symbol] = {}
+    order: list[tuple[int, int, Symbol]] = []
+    for column, places in varying.items():
+        slot = min(places, key=lambda place: _PRIORITY.get(words[place], len(_PRIORITY)))
+        symbol = Symbol(column[0], _argument(words, varying, slot, used))
         used.add(symbol.name)
         chosen[column] = symbol
-        listed.append((symbol, slot))
+        order.append((_rank(words[slot]), slot, symbol))
+    listed = tuple((symbol, slot) for _, slot, symbol in sorted(order, key=lambda o: o[:2]))
     numbers = iter([chosen.get(column, column[0]) for column in columns])
-    return Family(name, with_slots(replace(members[0], path=""), numbers), members, tuple(listed))
+    return Family(name, with_slots(replace(members[0], path=""), numbers), members, listed)
 
 
-def _rank(names: list[str], columns: list[tuple[int, ...]], slot: int) -> tuple[int, int]:
-    """Order slots by how well they name an argument: channels of the block, then fields."""
-    hint = names[slot]
-    if hint == "in_channels":
-        return 0, slot
-    if hint == "out_channels":
-        return 2, slot
-    if hint.endswith(("_filters", "_units")):
-        return 1, slot
+# Which slot names an argument, where several go together.
+_PRIORITY = {"in_channels": 0, "out_channels": 1}
+
+
+def _rank(word: str) -> int:
+    """Order arguments as a person would: channels from the first to the last, then fields."""
+    if word in _PRIORITY:
+        return 2 * _PRIORITY[word]
+    if word.endswith(("_filters", "_units")):
+        return 1
     fields = ("_stride", "_kernel", "_groups", "_dilation", "_padding")
-    return (3 if hint.endswith(fields) else 4), slot
+    return 3 if word.endswith(fields) else 4
 
 
-def _argument(names: list[str], columns: list[tuple[int, ...]], slot: int, used: set[str]) -> str:
+def _argument(
+    words: list[str], varying: dict[tuple[int, ...], list[int]], slot: int, used: set[str]
+) -> str:
     """Return the shortest name that says which number is meant.
 
     `stride` if all strides that differ among the members are the same number, else with the
     layer's name before it.
     """
-    hint = names[slot]
-    field = hint.rpartition("_")[2]
-    ends = [columns[i] for i, end in enumerate(names) if end in ("in_channels", "out_channels")]
-    if hint in ("in_channels", "out_channels"):
-        short = "channels" if ends[0] == ends[1] else hint
-    else:
-        rivals = {
-            columns[other]
-            for other, rival in enumerate(names)
-            if rival.rpartition("_")[2] == field and len(set(columns[other])) > 1
-        }
-        short = field if len(rivals) == 1 and field not in ("channels", "size") else hint
-        if field == "filters" and _is_hidden(names, columns, slot):
-            short = "hidden_channels"
+    word = words[slot]
+    ends = [
+        {column for column, places in varying.items() if any(words[p] == end for p in places)}
+        for end in _PRIORITY
+    ]
+    field = word.rpartition("_")[2]
+    # The arguments that a field is the name of, where it is neither the block's input nor output.
+    rivals = {
+        column
+        for column, places in varying.items()
+        if column not in ends[0] | ends[1]
+        and any(words[p].rpartition("_")[2] == field for p in places)
+    }
+    short = word
+    if word in _PRIORITY:
+        short = "channels" if ends[0] == ends[1] else word
+    elif field == "filters" and len(rivals) == 1:
+        short = "hidden_channels"
+    elif field in ("stride", "kernel", "groups", "dilation", "units") and len(rivals) == 1:
+        short = field
     name, number = short, 2
     while name in used:
         name, number = f"{short}{number}", number + 1
     return name
-
-
-def _is_hidden(names: list[str], columns: list[tuple[int, ...]], slot: int) -> bool:
-    """Whether these filters are the only ones that are neither the block's input nor its output."""
-    ends = {columns[i] for i, hint in enumerate(names) if hint in ("in_channels", "out_channels")}
-    inner = {
-        columns[i]
-        for i, hint in enumerate(names)
-        if hint.endswith("_filters") and columns[i] not in ends and len(set(columns[i])) > 1
-    }
-    return inner == {columns[slot]}
 
 
 @dataclass(frozen=True)

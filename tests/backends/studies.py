@@ -81,9 +81,16 @@ def cases(networks: Iterable[str]) -> list[Any]:
     ]
 
 
+REDUCED = 32  # pixels a side, of the library's models for larger images
+
+
 @cache
 def network(name: str) -> Spec:
-    return load_spec(name if name in library() else str(HERE / "networks" / f"{name}.toml"))
+    if name not in library():
+        return load_spec(str(HERE / "networks" / f"{name}.toml"))
+    spec = load_spec(name)
+    *sides, channels = spec.input
+    return spec.model_copy(update={"input": (*(min(side, REDUCED) for side in sides), channels)})
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,20 @@ def test_infinite_values_agree_with_nothing_not_even_themselves():
         assert not compare(infinite, infinite, "float32").equivalent
 
 
+def test_a_gradient_that_is_zero_but_for_rounding_is_held_against_the_largest():
+    right = {"gradient.conv1.kernel": np.array([2.0]), "gradient.conv1.bias": np.array([3e-16])}
+    noisy = {**right, "gradient.conv1.bias": np.array([-4e-15])}
+    assert compare(noisy, right, "float64").equivalent
+    wrong = {**right, "gradient.conv1.bias": np.array([4e-9])}
+    agreement = compare(wrong, right, "float64")
+    assert not agreement.equivalent
+    assert agreement.where == "gradient.conv1.bias"
+    small = {**right, "gradient.conv1.bias": np.array([1e-9])}  # small, but no rounding
+    assert not compare(
+        {**small, "gradient.conv1.bias": np.array([1.1e-9])}, small, "float32"
+    ).equivalent
+
+
 def test_without_a_reference_there_is_no_agreement():
     with pytest.raises(ValueError, match="no reference"):
         compare(RIGHT, {}, "float32")

@@ -8,7 +8,7 @@ import pytest
 from spec_examples import DENSE, toml
 
 from harness.errors import SpecError, UsageError
-from harness.spec import load_spec
+from harness.spec import library, load_spec
 
 
 def written(folder: Path, content: bytes, name: str = "own.toml") -> str:
@@ -41,7 +41,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones_and_the_nearest():
     with pytest.raises(UsageError) as caught:
         load_spec("mnist-3conv")
     assert str(caught.value) == (
-        "unknown model 'mnist-3conv'; known: mnist-1conv, mnist-2conv, or a .toml file. "
+        f"unknown model 'mnist-3conv'; known: {', '.join(library())}, or a .toml file. "
         "Did you mean 'mnist-2conv'? Try: python -m harness models"
     )
 
