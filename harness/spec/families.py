@@ -105,7 +105,7 @@ def _family(name: str, members: tuple[Block, ...]) -> Family:
         symbol = Symbol(column[0], _argument(words, varying, slot, used))
         used.add(symbol.name)
         chosen[column] = symbol
-        order.append((_rank(words[slot]), slot, symbol))
+        order.append((_rank(symbol.name), slot, symbol))
     listed = tuple((symbol, slot) for _, slot, symbol in sorted(order, key=lambda o: o[:2]))
     numbers = iter([chosen.get(column, column[0]) for column in columns])
     return Family(name, with_slots(replace(members[0], path=""), numbers), members, listed)
@@ -115,14 +115,13 @@ def _family(name: str, members: tuple[Block, ...]) -> Family:
 _PRIORITY = {"in_channels": 0, "out_channels": 1}
 
 
-def _rank(word: str) -> int:
-    """Order arguments as a person would: channels from the first to the last, then fields."""
-    if word in _PRIORITY:
-        return 2 * _PRIORITY[word]
-    if word.endswith(("_filters", "_units")):
-        return 1
-    fields = ("_stride", "_kernel", "_groups", "_dilation", "_padding")
-    return 3 if word.endswith(fields) else 4
+def _rank(name: str) -> int:
+    """Order arguments as a person would: channels from the first to the last, then the rest."""
+    if name in ("in_channels", "channels"):
+        return 0
+    if name.endswith("channels"):
+        return 2 if name == "out_channels" else 1
+    return 3
 
 
 def _argument(
@@ -151,8 +150,10 @@ def _argument(
         short = "channels" if ends[0] == ends[1] else word
     elif field == "filters" and len(rivals) == 1:
         short = "hidden_channels"
-    elif field in ("stride", "kernel", "groups", "dilation", "units") and len(rivals) == 1:
+    elif field in ("stride", "kernel", "groups", "dilation", "padding") and len(rivals) == 1:
         short = field
+    else:
+        short = word.replace("_reduce_units", "_units")  # of a squeeze_excite
     name, number = short, 2
     while name in used:
         name, number = f"{short}{number}", number + 1
