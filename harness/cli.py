@@ -162,11 +162,26 @@ def backends(as_json: AsJson = False) -> None:
             print(f"For {', '.join(names)}: {install}")
 
 
-@app.command(epilog="Example: python -m harness models --json")
-def models(as_json: AsJson = False) -> None:
-    """List the models of the library, with parameters and operations."""
+@app.command(
+    epilog=(
+        "Examples:\n\n"
+        "python -m harness models --json\n\n"
+        "python -m harness models resnet-20\n\n"
+        "python -m harness models my-net.toml"
+    )
+)
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model of the library, or a .toml file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models of the library, or the layers of one."""
     from harness import spec
 
+    if name is not None:
+        _print_layers(spec.infer(spec.load_spec(name)), as_json)
+        return
     objects = []
     for name in spec.library():
         model = spec.load_spec(name)
@@ -190,6 +205,17 @@ def models(as_json: AsJson = False) -> None:
             "MFLOP/image": lambda o: f"{o['flops_per_image'] / 1e6:,.2f}",
         },
     )
+
+
+def _print_layers(network: Any, as_json: bool) -> None:
+    from harness.show.layers import layer_rows, layer_table
+
+    if as_json:
+        print(json.dumps(layer_rows(network), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(layer_table(network), highlight=False)
 
 
 @app.command(epilog="Example: python -m harness datasets --json")

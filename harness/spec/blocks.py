@@ -36,6 +36,19 @@ def _not_softmax(value: Activation) -> Activation:
     return value
 
 
+def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Not min_length, which counts sound layers only: a mistake in one would be reported twice.
+    if not value:
+        raise ValueError("is empty; allowed: one layer or more")
+    return value
+
+
+def _several(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(value) < 2:
+        raise ValueError("has fewer than two branches; allowed: two or more")
+    return value
+
+
 InnerActivation = Annotated[Activation, AfterValidator(_not_softmax)]
 
 
@@ -55,7 +68,7 @@ class Sequence(BlockBase):
     """Layers one after the other. If all are blocks, those without a name are numbered from 0."""
 
     type: Literal["sequence"] = "sequence"
-    layers: tuple[Layer, ...] = Field(min_length=1)
+    layers: Annotated[tuple[Layer, ...], AfterValidator(_not_empty)]
 
 
 class Residual(BlockBase):
@@ -66,7 +79,7 @@ class Residual(BlockBase):
     """
 
     type: Literal["residual"] = "residual"
-    body: tuple[Layer, ...] = Field(min_length=1)
+    body: Annotated[tuple[Layer, ...], AfterValidator(_not_empty)]
     shortcut: tuple[Layer, ...] = ()
     activation: InnerActivation = "linear"
 
@@ -79,7 +92,7 @@ class Concat(BlockBase):
     """
 
     type: Literal["concat"] = "concat"
-    branches: tuple[tuple[Layer, ...], ...] = Field(min_length=2)
+    branches: Annotated[tuple[tuple[Layer, ...], ...], AfterValidator(_several)]
 
 
 class SqueezeExcite(BlockBase):

@@ -216,6 +216,25 @@ def test_models_as_json_is_a_list_of_objects_with_the_promised_names(place):
     assert "mnist-2conv" in harness("models").stdout
 
 
+def test_a_model_s_name_gives_the_table_of_its_layers(place):
+    shown = harness("models", "resnet-20").stdout
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["stage2.0.shortcut.conv1", "conv2d", "16x16x32", "512", "0.26"] in lines
+    assert ["54", "layers", "10", "272,474", "81.63"] in lines
+    rows = json.loads(harness("models", "resnet-20", "--json").stdout)
+    assert sum(row["parameters"] for row in rows) == 272_474
+    assert rows[0] == {
+        "path": "conv1",
+        "type": "conv2d",
+        "activation": "linear",
+        "output": [32, 32, 16],
+        "parameters": 432,
+        "statistics": 0,
+        "flops": 884_736,
+    }
+    assert harness("models", "resnet-21").returncode == 2
+
+
 @pytest.mark.parametrize("command", ["datasets", "machine"])
 def test_the_other_lists_print_tables_and_json(place, command):
     found = json.loads(harness(command, "--json").stdout)

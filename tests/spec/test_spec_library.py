@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from harness.spec import (
     Adam,
     Conv2D,
@@ -138,3 +140,34 @@ def test_the_learning_rate_is_the_same_at_every_step():
     rates = load_spec("mnist-2conv").training.learning_rates(7)
     assert rates.shape == (70,)
     assert set(rates) == {1e-3}
+
+
+# Parameters, and multiply-adds in millions, with the source of each figure. torchvision's are
+# those on the pages of its models; they count a multiply-add as one operation.
+PUBLISHED = {
+    "lenet-5": (61_706, 0.4165, "figure 2 of LeCun et al., summed up with full tables"),
+    "vgg-16-bn": (15_253_578, 313.73, "chenyaofo/pytorch-cifar-models, cifar10_vgg16_bn"),
+    "resnet-20": (272_474, 40.81, "He et al.: 0.27 M; pytorch-cifar-models, cifar10_resnet20"),
+    "wrn-16-4": (2_748_890, None, "Zagoruyko and Komodakis: 2.7 M"),
+    "densenet-bc-100-12": (769_162, None, "Huang et al.: 0.8 M"),
+    "resnet-18": (11_689_512, 1814, "torchvision"),
+    "resnet-50": (25_557_032, 4089, "torchvision"),
+    "mobilenet-v2": (3_504_872, 301, "torchvision"),
+    "squeezenet": (1_235_496, 349, "torchvision, squeezenet1_1"),
+    "googlenet": (6_624_904, 1498, "torchvision"),
+    "convnext-tiny": (28_589_128, 4456, "torchvision"),
+    "efficientnet-b0": (5_288_548, 386, "torchvision"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_and_operations_are_the_published_ones(name):
+    parameters, multiply_adds, _ = PUBLISHED[name]
+    network = infer(load_spec(name))
+    assert network.parameter_count == parameters
+    if multiply_adds:
+        assert network.flops_per_image / 2e6 == pytest.approx(multiply_adds, rel=2.5e-3)
+
+
+def test_every_model_of_the_library_has_a_published_figure_or_one_that_is_counted_above():
+    assert set(library()) == {*PUBLISHED, "mnist-1conv", "mnist-2conv"}
