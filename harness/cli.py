@@ -192,6 +192,23 @@ def models(as_json: AsJson = False) -> None:
     )
 
 
+@app.command(epilog="Example: python -m harness schema -o spec.schema.json")
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; printed, if not given.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a model's file, for editors that complete and check TOML."""
+    from harness.output import write_whole
+    from harness.spec.schema import spec_schema
+
+    text = json.dumps(spec_schema(), indent=2, ensure_ascii=False)
+    if output is None:
+        print(text)
+    else:
+        write_whole(output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
 @app.command(epilog="Example: python -m harness datasets --json")
 def datasets(as_json: AsJson = False) -> None:
     """List the datasets, and where they are."""
