@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -72,13 +71,8 @@ def _without_null(described: JsonSchemaValue) -> JsonSchemaValue:
     return described
 
 
-def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the schema of what a file may hold that is read as `model`."""
-    return model.model_json_schema(schema_generator=TomlSchema)
-
-
 def spec_schema() -> dict[str, Any]:
     """Return the schema of a spec's file (JSON Schema, draft 2020-12)."""
-    schema = {"$schema": DIALECT, **schema_of(Spec)}
+    schema = {"$schema": DIALECT, **Spec.model_json_schema(schema_generator=TomlSchema)}
     schema["properties"]["layers"] |= {"minItems": 1, "maxItems": MAX_LAYERS}
     return schema

@@ -79,6 +79,30 @@ def test_statistics_are_in_it_and_names_are_paths(path):
     }
 
 
+def test_of_layers_within_layers_names_are_whole_paths(tmp_path):
+    spec = parse_spec(
+        """
+        name = "deep"
+        input = [4, 4, 1]
+        layers = [
+          { type = "sequence", name = "stage1", repeat = 2, layers = [
+            { type = "residual", body = [{ type = "conv2d", filters = 1, kernel = 1 }] },
+          ] },
+          { type = "flatten" },
+          { type = "dense", units = 3 },
+        ]
+        """,
+        "deep",
+    )
+    arrays = initial_parameters(spec, 0)
+    write_weights(tmp_path / "deep", spec, arrays, {})
+    found = read_weights(tmp_path / "deep")
+    assert found.spec == spec
+    assert found.facts["spec_hash"] == found.spec.hash
+    assert max(name.count(".") for name in found.arrays) > 2
+    assert found.arrays.keys() == arrays.keys()
+
+
 def test_float64_stays_float64(tmp_path):
     double = {name: value.astype(np.float64) / 3 for name, value in ARRAYS.items()}
     write_weights(tmp_path / "double", SPEC, double, {})

@@ -6,17 +6,14 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
 
 import jsonschema
 import pytest
-from pydantic import Field
 from spec_examples import ADAM, CONV, DENSE, FLATTEN, POOL, SGD, conv, dense, layer, problems, toml
 
 from harness.cli import main
 from harness.spec import library, parse_spec
-from harness.spec.layers import Conv2D, LayerBase, Model
-from harness.spec.schema import schema_of, spec_schema
+from harness.spec.schema import spec_schema
 
 SCHEMA = jsonschema.Draft202012Validator(spec_schema())
 NETWORKS = sorted((Path(__file__).parents[1] / "backends" / "networks").glob("*.toml"))
@@ -138,27 +135,32 @@ def test_what_it_gives_as_a_default_is_valid():
     assert found > 20
 
 
-class Block(LayerBase):
-    """A layer that holds layers."""
-
-    type: Literal["block"] = "block"
-    layers: tuple[Annotated[Conv2D | Block, Field(discriminator="type")], ...]
-
-
-class Holder(Model):
-    """What holds one."""
-
-    block: Block
+def blocks(inner: str) -> str:
+    """A file with a block of each kind around one layer, given as an inline table."""
+    return toml(f"""
+[[layers]]
+type = "sequence"
+repeat = 2
+layers = [{{ type = "residual", body = [
+  {{ type = "concat", branches = [[], [{inner}]] }},
+  {{ type = "conv2d", filters = 1, kernel = 1 }},
+] }}]
+""", FLATTEN, DENSE)  # fmt: skip
 
 
 def test_layers_within_layers_are_described_to_any_depth():
-    schema = jsonschema.Draft202012Validator(schema_of(Holder))
-    inner = {"type": "conv2d", "filters": 1, "kernel": 3}
-    for _ in range(3):
-        inner = {"type": "block", "layers": [inner]}
-    assert schema.is_valid({"block": inner})
-    wrong = {"type": "block", "layers": [{"type": "block", "layers": [{"type": "conv2d"}]}]}
-    assert not schema.is_valid({"block": wrong})
+    good = blocks('{ type = "conv2d", filters = 2, kernel = 3, padding = 1 }')
+    parse_spec(good, "example.toml")
+    SCHEMA.validate(tomllib.loads(good))
+    for wrong in (
+        '{ type = "conv2d", kernel = 3, padding = 1 }',
+        '{ type = "conv2d", filters = 2, kernel = [3], padding = 1 }',
+        '{ type = "conv2d", filters = 2, kernel = 3, padding = 1, stide = 1 }',
+        '{ type = "sequence", layers = [] }',
+        "{ filters = 2, kernel = 3, padding = 1 }",
+    ):
+        assert problems(blocks(wrong))
+        assert not accepts(blocks(wrong)), wrong
 
 
 def run(*arguments: str) -> int:
