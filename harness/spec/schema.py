@@ -32,10 +32,27 @@ class TomlSchema(GenerateJsonSchema):
         return _without_null(super().default_schema(schema))
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
-        """Leave out `discriminator`, a word of OpenAPI; each `type` is a constant anyway."""
+        """Let the `type` decide, so that a mistake is marked where it is.
+
+        Of alternatives in `oneOf` a validator can only say that none fits. Editors complete
+        fields from alternatives, though, and not from conditions: they are there too, with one
+        that always fits.
+        """
         described = super().tagged_union_schema(schema)
-        described.pop("discriminator", None)
-        return described
+        tag, parts = (described["discriminator"][key] for key in ("propertyName", "mapping"))
+        known = {"required": [tag], "properties": {tag: {"enum": list(parts)}}}
+        conditions = [
+            {
+                "if": {"required": [tag], "properties": {tag: {"const": value}}},
+                "then": {"$ref": part},
+            }
+            for value, part in parts.items()
+        ]
+        return {
+            "type": "object",
+            "anyOf": [*described["oneOf"], True],
+            "allOf": [known, *conditions],
+        }
 
     def tuple_schema(self, schema: core_schema.TupleSchema) -> JsonSchemaValue:
         """Write arrays of equal items with `items`, which editors know better than a list."""

@@ -112,6 +112,15 @@ def test_a_mistake_that_a_schema_can_express_is_refused_by_schema_and_reader(tex
     assert not accepts(text)
 
 
+def test_a_mistake_is_found_where_it_is():
+    inner = '{ type = "conv2d", filters = 2, kernel = 0, padding = 1 }'
+    (error,) = SCHEMA.iter_errors(tomllib.loads(blocks(inner)))
+    place = ["layers", 0, "layers", 0, "body", 0, "branches", 1, 0, "kernel"]
+    assert list(error.absolute_path) == place
+    (error,) = SCHEMA.iter_errors(tomllib.loads(conv().replace("conv2d", "conv3d")))
+    assert list(error.absolute_path) == ["layers", 0, "type"]
+
+
 def test_docstrings_are_its_descriptions():
     assert SCHEMA.schema["$defs"]["MaxPool"]["description"].startswith("Maximum over windows")
     assert SCHEMA.schema["description"].startswith("One network and its training")
