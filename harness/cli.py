@@ -75,6 +75,14 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; results/TIME-ID, if not given.")
     ] = None,
+    initial_weights: Annotated[
+        Path | None,
+        typer.Option(help="Start every backend and seed from the weights in this file."),
+    ] = None,
+    save_weights: Annotated[
+        bool,
+        typer.Option("--save-weights", help="Keep what was trained, in weights/ of the results."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
 ) -> None:
     """Train a model in several frameworks, check that they agree, and time them."""
@@ -84,10 +92,12 @@ def run(
     from harness.run.folder import ResultsFolder
     from harness.run.plan import check_fit, make_plan
     from harness.run.run import run as carry_out
+    from harness.run.weights import read_weights
     from harness.show.progress import make_listener
     from harness.show.table import read_lines, remarks, results_table
 
     chosen_spec = spec.load_spec(model)
+    given = read_weights(initial_weights, chosen_spec) if initial_weights else None
     known = registry.describe()
     chosen, skipped = registry.select(backend, known)
     plan = make_plan(
@@ -104,6 +114,8 @@ def run(
         threads=threads,
         timeout=timeout,
         block_steps=block_steps,
+        initial=given.arrays if given else None,
+        save_weights=save_weights,
     )
     messages, output = Console(stderr=True), Console()
     for info, reason in skipped:
@@ -122,6 +134,93 @@ def run(
         raise typer.Exit(4)
     if not all(row["equivalent"] for row in rows):
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog=(
+        "Examples:\n\n"
+        "python -m harness predict --weights DIR/weights/torch-cpu-0.safetensors --backend all\n\n"
+        "python -m harness predict -w torch-cpu-0.safetensors -b flax,numpy -d mnist --json"
+    )
+)
+def predict(
+    weights: Annotated[
+        Path, typer.Option("--weights", "-w", help="A file that run --save-weights wrote.")
+    ],
+    backend: Annotated[
+        str,
+        typer.Option("--backend", "-b", help="Names, name@variant, globs, by commas; or all."),
+    ] = "all",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Instead of the spec inside the file of weights."),
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
+    ] = "digits",
+    device: Annotated[
+        str, typer.Option(help="cpu, gpu, or all that each backend reports.")
+    ] = "cpu",
+    precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    threads: Annotated[
+        int | None, typer.Option(help="CPU cores for each backend; all, if not given.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for one answer of a backend.")
+    ] = 900.0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the logits of each backend to this .npz file."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
+) -> None:
+    """Predict a test set from saved weights, in any framework, and compare the logits."""
+    from rich.console import Console
+
+    from harness import data, registry, spec
+    from harness.output import check_place
+    from harness.run.plan import make_plan
+    from harness.run.predict import describe_predictions, write_logits
+    from harness.run.predict import predict as carry_out
+    from harness.run.weights import read_weights
+    from harness.show.predictions import predictions_table
+    from harness.show.progress import PlainProgress
+
+    if output:
+        check_place(output)
+    given = read_weights(weights, spec.load_spec(model) if model else None)
+    known = registry.describe()
+    chosen, skipped = registry.select(backend, known)
+    plan = make_plan(
+        given.spec,
+        dataset,
+        chosen,
+        known,
+        device=device,
+        precision=precision,
+        threads=threads,
+        timeout=timeout,
+        timed=False,
+    )
+    messages = Console(stderr=True, quiet=quiet)
+    for info, reason in skipped:
+        messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
+    loaded = data.load(dataset)
+    found = carry_out(plan, given.arrays, loaded, PlainProgress(messages))
+    rows = describe_predictions(found, loaded)
+    if output:
+        write_logits(output, found, loaded.test_labels)
+    if as_json:
+        whole = {"model": plan.spec.name, "model_hash": plan.spec.hash, "dataset": dataset}
+        print(json.dumps({**whole, "weights": given.facts, "backends": rows}, indent=2))
+    else:
+        Console().print(predictions_table(rows))
+    for row in rows:
+        if row["error"]:
+            print(f"error: {row['error']}", file=sys.stderr)
+    if any(row["status"] != "ok" for row in rows):
+        raise typer.Exit(4)
 
 
 @app.command(epilog="Example: python -m harness backends --json")
@@ -216,6 +315,23 @@ def _print_layers(network: Any, as_json: bool) -> None:
     from rich.console import Console
 
     Console().print(layer_table(network), highlight=False)
+
+
+@app.command(epilog="Example: python -m harness schema -o spec.schema.json")
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; printed, if not given.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a model's file, for editors that complete and check TOML."""
+    from harness.output import write_whole
+    from harness.spec.schema import spec_schema
+
+    text = json.dumps(spec_schema(), indent=2, ensure_ascii=False)
+    if output is None:
+        print(text)
+    else:
+        write_whole(output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
 @app.command(epilog="Example: python -m harness datasets --json")

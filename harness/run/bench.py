@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from harness.run.cell import Cell
 from harness.run.folder import ResultsFolder, now
 from harness.run.listener import Listener
 from harness.run.plan import Plan
-from harness.spec import infer
+from harness.spec import infer, initial_parameters
 
 Row = dict[str, Any]
 
@@ -66,6 +66,11 @@ class Bench:
         """Return the rows of the training set that are for training, and for validation."""
         count = len(self.dataset.train_images)
         return split(count, self.plan.spec.training.validation_split, seed)
+
+    def initial(self, seed: int) -> Mapping[str, NDArray[Any]]:
+        """Return the weights that training starts from: given to the run, or drawn."""
+        given = self.plan.initial
+        return initial_parameters(self.plan.spec, seed) if given is None else given
 
     def write_rows(self, seed: int, facts: Row) -> None:
         """Put one row of each cell for `seed` on disk, beside those of earlier seeds."""

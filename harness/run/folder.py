@@ -85,6 +85,20 @@ class ResultsFolder:
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (self.path / name).write_text(text, encoding="utf-8")
 
+    def weights(self) -> Path:
+        """Return the folder for trained weights, made when it is first wanted.
+
+        Raises:
+            UsageError: it cannot be made.
+
+        """
+        folder = self.path / "weights"
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from None
+        return folder
+
     def close(self) -> None:
         """Close `samples.csv`."""
         self._samples.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+from numpy.typing import NDArray
 
 from harness.contract import Precision
 from harness.data import Dataset, epoch_batches, split
@@ -29,7 +32,8 @@ class Plan:
 
     `spec` holds the epochs and the batch size that will really be used. `block_steps` is the
     number of steps in a measured block; None: chosen after warm-up. `timeout` is the longest
-    wait for one answer of a worker, in seconds.
+    wait for one answer of a worker, in seconds. `initial` holds the weights that every seed starts
+    from; None: drawn for each seed.
     """
 
     spec: Spec
@@ -43,6 +47,8 @@ class Plan:
     threads: int = 1
     timeout: float = 900.0
     block_steps: int | None = None
+    initial: Mapping[str, NDArray[Any]] | None = None
+    save_weights: bool = False
 
 
 def make_plan(
@@ -60,8 +66,11 @@ def make_plan(
     threads: int | None = None,
     timeout: float = 900.0,
     block_steps: int | None = None,
+    initial: Mapping[str, NDArray[Any]] | None = None,
+    save_weights: bool = False,
+    timed: bool = True,
 ) -> Plan:
-    """Check every option and put the plan together.
+    """Check every option and put the plan together; `timed` plans are not for the reference.
 
     Raises:
         UsageError: an option is out of its range; the message names it, the value and the range.
@@ -84,7 +93,7 @@ def make_plan(
     if device == "gpu" and not may_have_gpu():
         raise UsageError("--device gpu: this machine has none. Try: --device cpu")
     for info in backends:
-        if info.backend == REFERENCE:
+        if timed and info.backend == REFERENCE:
             raise UsageError(
                 f"backend {REFERENCE!r} is the reference that all others are compared with in "
                 "every run; it is not timed against them. Try: --backend all"
@@ -102,6 +111,8 @@ def make_plan(
         threads=threads,
         timeout=timeout,
         block_steps=block_steps,
+        initial=initial,
+        save_weights=save_weights,
     )
 
 
@@ -129,6 +140,19 @@ def check_fit(spec: Spec, outputs: int, dataset: Dataset) -> None:
         DataError: there are too few images for one batch, or for the validation split.
 
     """
+    check_images(spec, outputs, dataset)
+    training = spec.training
+    rows, _ = split(len(dataset.train_images), training.validation_split, seed=0)
+    epoch_batches(rows, training.batch_size, 0, 0, training.last_batch)
+
+
+def check_images(spec: Spec, outputs: int, dataset: Dataset) -> None:
+    """See that the model takes these images, and that its loss can use these labels.
+
+    Raises:
+        UsageError: they do not fit; the message says what each of the two has.
+
+    """
     if tuple(spec.input) != dataset.image_shape:
         raise UsageError(
             f"model {spec.name!r} takes {_by(spec.input)} images, dataset {dataset.name!r} has "
@@ -151,9 +175,6 @@ def check_fit(spec: Spec, outputs: int, dataset: Dataset) -> None:
             f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has "
             f"{dataset.classes} classes. Try: units = {dataset.classes} in the last layer"
         )
-    training = spec.training
-    rows, _ = split(len(dataset.train_images), training.validation_split, seed=0)
-    epoch_batches(rows, training.batch_size, 0, 0, training.last_batch)
 
 
 def _by(shape: tuple[int, ...]) -> str:

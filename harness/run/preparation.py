@@ -21,7 +21,7 @@ from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench
 from harness.run.blocks import Block, steps_per_block, training_blocks
 from harness.run.cell import Cell, open_cell, prepare_cell, start_cell
-from harness.spec import infer, initial_parameters
+from harness.spec import infer
 
 WARMUP_STEPS = 3
 
@@ -37,14 +37,14 @@ def prepare(bench: Bench) -> None:
     plan = bench.plan
     arrays = run_arrays(plan.spec, infer(plan.spec).output_shape[0], bench.dataset)
     write_arrays(bench.scratch, arrays)
-    _start_cells(bench)
+    start_cells(bench)
     bench.each("build", lambda cell: open_cell(cell, bench.folder, bench.scratch))
     bench.each("first step", lambda cell: _first_step(bench, cell))
     _check(bench, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
     _warm_up(bench)
 
 
-def _start_cells(bench: Bench) -> None:
+def start_cells(bench: Bench) -> None:
     """Start a worker for each backend on each device, one after the other.
 
     Side by side they would be ready sooner, but their import seconds would be those of several
@@ -94,7 +94,7 @@ def _first_blocks(bench: Bench, steps: int) -> list[Block]:
 def _first_step(bench: Bench, cell: Cell) -> None:
     """Time the first training step, in which compiled backends trace and compile."""
     seed = bench.plan.seeds[0]
-    cell.ask("reset", initial_parameters(bench.plan.spec, seed), seed=seed)
+    cell.ask("reset", bench.initial(seed), seed=seed)
     block = _first_blocks(bench, 1)[0]
     cell.facts["compile_seconds"] = _train_aside(bench, cell, block, "compile")
 
@@ -111,7 +111,7 @@ def _check(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
     """Compare everyone's logits, loss and gradients with the reference's; see `agreement`."""
     plan = bench.plan
     seed = plan.seeds[0]
-    parameters = check_parameters(initial_parameters(plan.spec, seed))
+    parameters = check_parameters(bench.initial(seed))
 
     def answer(cell: Cell) -> dict[str, NDArray[Any]]:
         cell.ask("reset", parameters, seed=seed)

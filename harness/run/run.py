@@ -16,7 +16,7 @@ from harness.run.listener import Listener
 from harness.run.plan import Plan, check_fit
 from harness.run.preparation import prepare
 from harness.run.training import train_seed
-from harness.spec import infer, initial_parameters, parameters_hash
+from harness.spec import infer, parameters_hash
 
 
 def run(
@@ -63,8 +63,8 @@ def _all_seeds(bench: Bench) -> None:
         prepare(bench)
         for seed in bench.plan.seeds:
             order_hash = OrderHash()
-            parameters = initial_parameters(bench.plan.spec, seed)
-            facts = {"started_at": now(), "init_hash": parameters_hash(parameters)}
+            init_hash = parameters_hash(bench.initial(seed))
+            facts = {"started_at": now(), "init_hash": init_hash}
             for cell in bench.cells:
                 cell.begin_seed()
             train_seed(bench, seed, order_hash)

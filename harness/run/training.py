@@ -14,7 +14,7 @@ from harness.run.blocks import Block, training_blocks, turns
 from harness.run.cell import Cell
 from harness.run.folder import now
 from harness.run.listener import Progress
-from harness.spec import initial_parameters
+from harness.run.weights import write_weights
 
 PREDICT_ROUNDS = 4
 CALLS = {"single": 25, "batched": 3}  # predictions in each of the rounds
@@ -23,7 +23,7 @@ CALLS = {"single": 25, "batched": 3}  # predictions in each of the rounds
 def train_seed(bench: Bench, seed: int, order_hash: OrderHash) -> None:
     """Train, test and time every running cell on `seed`; `order_hash` takes in every batch."""
     spec = bench.plan.spec
-    parameters = initial_parameters(spec, seed)
+    parameters = bench.initial(seed)
     bench.each("train", lambda cell: cell.ask("reset", parameters, seed=seed))
     rows, validation = bench.split(seed)
     epochs = list(training_blocks(rows, spec.training, seed, bench.block_steps))
@@ -38,6 +38,8 @@ def train_seed(bench: Bench, seed: int, order_hash: OrderHash) -> None:
         bench.each("", lambda cell, epoch=epoch: _after_epoch(bench, cell, seed, epoch, validation))  # type: ignore[misc]
     _predict(bench, seed)
     bench.each("", _measure_memory)
+    if bench.plan.save_weights:
+        bench.each("save weights", lambda cell: _save_weights(bench, cell, seed))
 
 
 def _round(bench: Bench, block: Block, seed: int, round_number: int) -> None:
@@ -163,3 +165,18 @@ def _measure_memory(cell: Cell) -> None:
     fields, _ = cell.ask("memory")
     cell.results["peak_host_bytes"] = fields["host"]
     cell.results["peak_device_bytes"] = fields["device"]
+
+
+def _save_weights(bench: Bench, cell: Cell, seed: int) -> None:
+    _, arrays = cell.ask("state")
+    label = cell.info.label
+    facts = {
+        "backend": label,
+        "device": cell.device,
+        "seed": str(seed),
+        "precision": bench.plan.precision,
+        "dataset": bench.dataset.name,
+        "framework_version": str(cell.facts["framework_version"]),
+    }
+    path = bench.folder.weights() / f"{label}-{cell.device}-{seed}.safetensors"
+    write_weights(path, bench.plan.spec, arrays, facts)

@@ -102,7 +102,8 @@ class Worker:
     def evaluate(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Predict a split, timed batch by batch; count loss and accuracy outside the clock.
 
-        `rows`, if given, are the row numbers to predict; else all are.
+        `rows`, if given, are the row numbers to predict; else all are. With `logits`, the outputs
+        `[n, outputs]` are returned as well.
         A last, partial batch is filled up with copies of its first image, so that compiled
         backends need no second shape; what the copies give is dropped.
         """
@@ -119,13 +120,14 @@ class Worker:
             logits = self.session.predict(batch)
             seconds += perf_counter() - started
             outputs.append(logits[:count])
-        loss, accuracy = score(self.spec, np.concatenate(outputs), targets[rows])
+        found = np.concatenate(outputs)
+        loss, accuracy = score(self.spec, found, targets[rows])
         return {
             "seconds": seconds,
             "loss": loss,
             "accuracy": accuracy,
             "images": len(rows),
-        }, {}
+        }, {"logits": found} if fields.get("logits", False) else {}
 
     def predict(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Time `calls` predictions of one batch, from host array to host array."""

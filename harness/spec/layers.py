@@ -72,8 +72,19 @@ def _is_pixels(value: object) -> bool:
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Extent = Annotated[int, Field(ge=1, le=MAX_EXTENT)]
-Pair = Annotated[tuple[Extent, Extent], BeforeValidator(_pair)]
-Padding = Annotated[Literal["same", "valid"] | Pads, BeforeValidator(_padding)]
+Pixels = Annotated[int, Field(ge=0, le=MAX_EXTENT)]
+BothSides = Pixels | tuple[Pixels, Pixels]  # one number, or what comes before and after
+Pair = Annotated[
+    tuple[Extent, Extent],
+    BeforeValidator(_pair, json_schema_input_type=Extent | tuple[Extent, Extent]),
+]
+Padding = Annotated[
+    Literal["same", "valid"] | Pads,
+    BeforeValidator(
+        _padding,
+        json_schema_input_type=Literal["same", "valid"] | Pixels | tuple[BothSides, BothSides],
+    ),
+]
 Epsilon = Annotated[float, Field(gt=0.0, le=1.0)]
 
 

@@ -7,6 +7,8 @@ import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+from pydantic.config import JsonDict
+from typing_extensions import TypeAliasType
 
 # Attributes of torch.nn.Module, keras.Model, nnx.Module and tf.Module that a layer's name
 # would overwrite in the generated classes, and words that the generated sources use.
@@ -45,4 +47,20 @@ def _identifier(value: str) -> str:
     return value
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), AfterValidator(_identifier)]
+# The same for editors, which know no Python.
+FORBIDDEN: JsonDict = {
+    "not": {
+        "anyOf": [
+            {"enum": [*sorted({*keyword.kwlist, *keyword.softkwlist, *RESERVED})]},
+            {"pattern": f"_({'|'.join(ROLES)})$"},
+        ]
+    }
+}
+Name = TypeAliasType(  # so that a schema holds it once
+    "Name",
+    Annotated[
+        str,
+        Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", json_schema_extra=FORBIDDEN),
+        AfterValidator(_identifier),
+    ],
+)

@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from flow_model import MODEL
+from flow_model import DATASET, MODEL, info
 
 from harness.data import load
-from harness.registry import BackendInfo
 from harness.run.folder import ResultsFolder, read_rows
 from harness.run.listener import Listener
 from harness.run.plan import make_plan
@@ -17,16 +16,6 @@ from harness.run.run import run
 from harness.spec import parse_spec
 
 HERE = Path(__file__).parent
-DATASET = "synthetic:6x6x1:3:84"
-CLASSES = {
-    name.lower(): f"flow_fakes:{name}"
-    for name in "Twin Other Wrong Crashing Diverging Hanging Waiting Broken WithGpu".split()
-}
-
-
-def info(name: str) -> BackendInfo:
-    target = "backends.numpy_backend:NumpyBackend" if name == "numpy" else CLASSES[name]
-    return BackendInfo(name, "", target, name != "numpy", (), {}, "pip install it")
 
 
 class Ran:

@@ -1,4 +1,8 @@
-"""The model that the tests of a run train."""
+"""The model and the data that the tests of a run train with, and the backends that do it."""
+
+from __future__ import annotations
+
+from harness.registry import BackendInfo
 
 MODEL = """
 name = "small"
@@ -14,3 +18,13 @@ layers = [
 epochs = 3
 batch_size = 8
 """
+DATASET = "synthetic:6x6x1:3:84"
+CLASSES = {
+    name.lower(): f"flow_fakes:{name}"
+    for name in "Twin Other Wrong Crashing Diverging Hanging Waiting Broken WithGpu".split()
+}
+
+
+def info(name: str) -> BackendInfo:
+    target = "backends.numpy_backend:NumpyBackend" if name == "numpy" else CLASSES[name]
+    return BackendInfo(name, "", target, name != "numpy", (), {}, "pip install it")

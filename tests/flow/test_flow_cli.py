@@ -244,7 +244,10 @@ def test_the_other_lists_print_tables_and_json(place, command):
     assert shown.stdout.strip()
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["backends"], ["models"], ["datasets"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["run"], ["predict"], ["backends"], ["models"], ["schema"], ["datasets"]],
+)
 def test_help_has_an_example(place, command):
     done = harness(*command, "--help")
     assert done.returncode == 0

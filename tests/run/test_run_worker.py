@@ -187,3 +187,10 @@ def test_the_fake_session_has_the_methods_of_the_contract():
     assert isinstance(FakeBackend(), Backend)
     assert isinstance(FakeSession(SPEC, lambda place: None), Session)
     assert Path(__file__).with_name("fake_backends.py").exists()
+
+
+def test_an_evaluation_returns_its_logits_where_they_are_wanted(worker):
+    fields = {"split": "test", "batch_size": 4}
+    assert worker.evaluate(fields, {})[1] == {}
+    logits = worker.evaluate({**fields, "logits": True}, {})[1]["logits"]
+    assert np.array_equal(logits, worker.session.predict(IMAGES))
