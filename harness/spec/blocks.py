@@ -68,7 +68,7 @@ class Sequence(BlockBase):
     """Layers one after the other. If all are blocks, those without a name are numbered from 0."""
 
     type: Literal["sequence"] = "sequence"
-    layers: Annotated[tuple[Layer, ...], AfterValidator(_not_empty)]
+    layers: Body
 
 
 class Residual(BlockBase):
@@ -79,7 +79,7 @@ class Residual(BlockBase):
     """
 
     type: Literal["residual"] = "residual"
-    body: Annotated[tuple[Layer, ...], AfterValidator(_not_empty)]
+    body: Body
     shortcut: tuple[Layer, ...] = ()
     activation: InnerActivation = "linear"
 
@@ -92,7 +92,11 @@ class Concat(BlockBase):
     """
 
     type: Literal["concat"] = "concat"
-    branches: Annotated[tuple[tuple[Layer, ...], ...], AfterValidator(_several)]
+    branches: Annotated[
+        tuple[tuple[Layer, ...], ...],
+        AfterValidator(_several),
+        Field(json_schema_extra={"minItems": 2}),
+    ]
 
 
 class SqueezeExcite(BlockBase):
@@ -108,6 +112,9 @@ class SqueezeExcite(BlockBase):
     gate: InnerActivation = "sigmoid"
 
 
+Body = Annotated[
+    tuple["Layer", ...], AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})
+]
 AnyBlock = Sequence | Residual | Concat | SqueezeExcite
 AnyLayer = Leaf | AnyBlock
 Layer = Annotated[AnyLayer, Field(discriminator="type")]
