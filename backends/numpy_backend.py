@@ -26,7 +26,8 @@ from harness.spec import (
     AvgPool,
     BatchNorm,
     ChannelScale,
-    Conv2D,
+    Conv,
+    Conv2DTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -130,9 +131,12 @@ def _constructors(node: Node) -> list[str]:
     """Return the calls that make the layer, and its activation under the same name."""
     name = f'"{node.path}"'
     match node.layer:
-        case Conv2D() as layer:
+        case Conv() as layer:
             places = f"{layer.kernel}, {layer.stride}, {node.pads}, {layer.dilation}"
-            lines = [f"layers.Conv2D({name}, {places}, {layer.groups})"]
+            lines = [f"layers.Conv({name}, {places}, {layer.groups})"]
+        case Conv2DTranspose() as layer:
+            places = f"{layer.kernel}, {layer.stride}, {node.pads}"
+            lines = [f"layers.ConvTranspose({name}, {places})"]
         case MaxPool() as layer:
             lines = [f"layers.MaxPool({name}, {layer.size}, {layer.steps}, {node.pads})"]
         case AvgPool() as layer:

@@ -21,7 +21,7 @@ from harness.contract import (
     Setting,
     import_source,
 )
-from harness.spec import Parameter, Spec, addresses, infer
+from harness.spec import Conv2DTranspose, Parameter, Spec, addresses, infer
 
 
 class TorchBackend:
@@ -88,9 +88,16 @@ class TorchSession:
         self.network = infer(spec)
         self.addresses = addresses(self.network.parts)
         self.everything = (*self.network.parameters, *self.network.statistics)
+        self.transposed = {
+            f"{node.path}.kernel"
+            for node in self.network.nodes
+            if isinstance(node.layer, Conv2DTranspose)
+        }
         self.dtype = getattr(torch, setting.precision)
         self.device = torch.device("cuda" if setting.device == "gpu" else "cpu")
-        self.model = module.Model().to(self.device, memory_format=torch.channels_last)
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        kept = formats.get(len(spec.input) + 1, torch.preserve_format)
+        self.model = module.Model().to(self.device, memory_format=kept)
         self.optimizer = module.make_optimizer(self.model)
         self._multipliers: dict[str, Any] = {}
 
@@ -105,7 +112,7 @@ class TorchSession:
         torch.manual_seed(seed)
         with torch.no_grad():
             for path, tensor in self._tensors(self.everything):
-                tensor.copy_(self._put(_to_torch(parameters[path])))
+                tensor.copy_(self._put(_to_torch(parameters[path], path in self.transposed)))
         self.optimizer = self.module.make_optimizer(self.model)
 
     def train(
@@ -138,12 +145,9 @@ class TorchSession:
         """Apply the generated forward pass, layer by layer."""
         self.model.eval()
         with self.torch.inference_mode():
-            x = self._put(images).permute(0, 3, 1, 2)
+            x = self._put(images).movedim(-1, 1)
             outputs = layer_outputs(self.model, self.network, "forward", x=x)
-        return {
-            name: self._get(value.permute(0, 2, 3, 1) if value.dim() == 4 else value)
-            for name, value in outputs.items()
-        }
+        return {name: self._get(value.movedim(1, -1)) for name, value in outputs.items()}
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
@@ -153,11 +157,11 @@ class TorchSession:
         x = self._put(images).requires_grad_()
         self.model.zero_grad()
         with self._dropout_by(masks or {}), self._keeping_statistics():
-            outputs = self._forward(x.permute(0, 3, 1, 2))
+            outputs = self._forward(x.movedim(-1, 1))
         loss = self.module.loss_fn(outputs, self._put(targets))
         loss.backward()
         parameters = {
-            path: _from_torch(self._get(tensor.grad))
+            path: _from_torch(self._get(tensor.grad), path in self.transposed)
             for path, tensor in self._tensors(self.network.parameters)
         }
         self.model.zero_grad()
@@ -166,7 +170,8 @@ class TorchSession:
     def state(self) -> dict[str, Floats]:
         """Return the parameters and running statistics by path."""
         return {
-            path: _from_torch(self._get(tensor)) for path, tensor in self._tensors(self.everything)
+            path: _from_torch(self._get(tensor), path in self.transposed)
+            for path, tensor in self._tensors(self.everything)
         }
 
     def peak_device_bytes(self) -> int | None:
@@ -235,8 +240,8 @@ class TorchSession:
     def _multiplier(self, path: str, mask: Floats | None) -> Any:
         """Return the layer's own multiplier, made once, so that nothing is compiled twice."""
         factor = self._put(np.ones(()) if mask is None else mask)
-        if factor.dim() == 4:
-            factor = factor.permute(0, 3, 1, 2)
+        if factor.dim() > 2:
+            factor = factor.movedim(-1, 1)
         module = self._multipliers.setdefault(path, _multiply_class(self.torch)())
         module.factor = factor
         return module
@@ -257,10 +262,19 @@ def _multiply_class(torch: Any) -> Any:
     return Multiply
 
 
-def _to_torch(array: Floats) -> Floats:
-    """From `[kh, kw, in, out]` to `[out, in, kh, kw]`, from `[in, out]` to `[out, in]`."""
-    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+def _to_torch(array: Floats, is_transposed: bool) -> Floats:
+    """From `[kh, kw, in, out]` to `[out, in, kh, kw]`, from `[in, out]` to `[out, in]`.
+
+    For a transposed convolution, to `[in, out, kh, kw]`.
+    """
+    if array.ndim < 2:
+        return array
+    ends = (-2, -1) if is_transposed else (-1, -2)
+    return array.transpose(*(array.ndim + end for end in ends), *range(array.ndim - 2))
 
 
-def _from_torch(array: Floats) -> Floats:
-    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+def _from_torch(array: Floats, is_transposed: bool) -> Floats:
+    if array.ndim < 2:
+        return array
+    ends = (0, 1) if is_transposed else (1, 0)
+    return array.transpose(*range(2, array.ndim), *ends)

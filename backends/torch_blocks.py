@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from backends.torch_layers import (
     WIDTH,
     activation,
+    axes_of,
     write_call,
     write_constructor,
     write_forward,
@@ -15,6 +16,7 @@ from backends.torch_layers import (
 from harness.contract import SourceWriter
 from harness.spec import Block, Family, Network, Node, Part, Run, Spec, families, stage_items
 
+INPUTS = {1: "signals", 2: "images", 3: "volumes"}
 DOCSTRINGS = {
     "sequence": "Layers one after the other.",
     "residual": "The body's output plus the shortcut's.",
@@ -29,10 +31,11 @@ def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
     classes = _Classes(network)
     for text in classes.texts.values():
         write(text + "\n\n")
-    height, width, channels = spec.input
+    *sides, channels = spec.input
+    shape = ", ".join(map(str, (channels, *sides)))
     write("class Model(nn.Module):")
     outputs = network.output_shape[0]
-    write(f'"""From images [n, {channels}, {height}, {width}] to logits [n, {outputs}]."""\n', 1)
+    write(f'"""From {INPUTS[len(sides)]} [n, {shape}] to logits [n, {outputs}]."""\n', 1)
     write("def __init__(self):", 1)
     write("super().__init__()", 2)
     classes.write_constructors(write, network.parts)
@@ -158,5 +161,6 @@ def _write_block(write: SourceWriter, block: Block) -> None:
             write_call(write, "return torch.cat", [f"[{', '.join(names)}]", "dim=1"], 2)
         case "gate":
             _write_flow(write, block.children, "gate", "x")
-            is_image = len(block.input_shape) == 3
-            write(f"return x * gate{'[:, :, None, None]' if is_image else ''}", 2)
+            axes = axes_of(block)
+            places = f"[:, :{', None' * axes}]" if axes else ""
+            write(f"return x * gate{places}", 2)

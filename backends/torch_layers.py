@@ -12,7 +12,8 @@ from harness.spec import (
     AvgPool,
     BatchNorm,
     ChannelScale,
-    Conv2D,
+    Conv,
+    Conv2DTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -28,8 +29,8 @@ from harness.spec import (
 
 WIDTH = 100  # columns of a generated line
 
-AVG_POOL = '''class AvgPool(nn.AvgPool2d):
-    """nn.AvgPool2d for what it does not pad: sides that differ, more than half of a window.
+AVG_POOL = '''class AvgPool(nn.AvgPool{axes}d):
+    """nn.AvgPool{axes}d for what it does not pad: sides that differ, more than half of a window.
 
     As with its count_include_pad=False, padded pixels count neither in the sum nor in the number.
     """
@@ -63,11 +64,11 @@ BATCH_NORM = '''class BatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(rsqrt**-2 - self.eps, self.momentum)
         return y'''
 
-LAYER_NORM = '''class LayerNorm2d(nn.LayerNorm):
+LAYER_NORM = '''class LayerNorm{axes}d(nn.LayerNorm):
     """nn.LayerNorm over the channels of each pixel; in channels-last memory they lie together."""
 
     def forward(self, x):
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)'''
+        return super().forward(x.permute({last})).permute({first})'''
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {  # the function, and what follows its input
     "relu": ("F.relu",),
@@ -88,11 +89,13 @@ def write_own_layers(write: SourceWriter, network: Network) -> None:
     pools = [node for node in network.nodes if isinstance(node.layer, AvgPool)]
     norms = [node for node in network.nodes if isinstance(node.layer, LayerNorm)]
     if not all(_is_padded_by_module(node) for node in pools):
-        write(AVG_POOL + "\n\n")
+        write(AVG_POOL.format(axes=axes_of(pools[0])) + "\n\n")
     if any(isinstance(node.layer, BatchNorm) for node in network.nodes):
         write(BATCH_NORM + "\n\n")
-    if any(len(node.input_shape) == 3 for node in norms):
-        write(LAYER_NORM + "\n\n")
+    if spatial := [node for node in norms if axes_of(node)]:
+        axes = axes_of(spatial[0])
+        orders = {"last": channels_last(axes), "first": channels_first(axes)}
+        write(LAYER_NORM.format(axes=axes, **orders) + "\n\n")
 
 
 def write_constructor(write: SourceWriter, node: Node) -> None:
@@ -113,20 +116,20 @@ def write_forward(write: SourceWriter, node: Node, target: str = "x", source: st
     """Write the lines of `forward` that apply the layer to `source` and leave it as `target`."""
     name, start = node.name, f"{target} ="
     match node.layer:
-        case Flatten() if len(node.input_shape) == 3:
-            call = f"{start} {source}.permute(0, 2, 3, 1).flatten(1)"
-            line = f"{call}  # {name}: rows, columns, channels"
+        case Flatten() if axes := axes_of(node):
+            permuted = f"{start} {source}.permute({channels_last(axes)})"
+            line = f"{permuted}.flatten(1)  # {name}: {ORDERS[axes]}"
             if len(line) <= WIDTH - 8:
                 write(line, 2)
             else:
-                write(f"{start} {source}.permute(0, 2, 3, 1)  # to rows, columns, channels", 2)
+                write(f"{permuted}  # to {ORDERS[axes]}", 2)
                 write(f"{start} {target}.flatten(1)  # {name}", 2)
         case Flatten():
             write(f"{start} {source}.flatten(1)  # {name}", 2)
         case GlobalAvgPool() | GlobalMaxPool():
             write(f"{start} self.{name}({source}).flatten(1)", 2)
         case ChannelScale():
-            shape = "[:, None, None]" if len(node.input_shape) == 3 else ""
+            shape = f"[:{', None' * axes_of(node)}]" if axes_of(node) else ""
             write(f"{start} {source} * self.{name}{shape}", 2)
         case ActivationLayer() as layer if node.activation == "linear":
             folded = f"  # its {layer.function} is in the loss"
@@ -140,10 +143,11 @@ def write_forward(write: SourceWriter, node: Node, target: str = "x", source: st
                 fill = ', value=float("-inf")' if isinstance(layer, MaxPool) else ""
                 write(f"{start} F.pad({source}, {_pads(node)}{fill})", 2)
                 source = target
+            value = f"self.{name}({source}){_cut(node)}"
             if node.activation == "linear":
-                write(f"{start} self.{name}({source})", 2)
+                write(f"{start} {value}", 2)
             else:
-                function, arguments = activation(node.activation, f"self.{name}({source})", node)
+                function, arguments = activation(node.activation, value, node)
                 write_call(write, f"{start} {function}", arguments, 2)
 
 
@@ -151,7 +155,7 @@ def activation(kind: Activation, value: str, part: Part) -> tuple[str, list[str]
     """Return the function, and its arguments."""
     if kind == "softmax":
         # NHWC's last axis is axis 1 of the NCHW shape that torch sees.
-        return "F.softmax", [value, f"dim={1 if len(part.output_shape) == 3 else -1}"]
+        return "F.softmax", [value, f"dim={1 if len(part.output_shape) > 1 else -1}"]
     function, *options = ACTIVATIONS[kind]
     return function, [value, *options]
 
@@ -185,12 +189,43 @@ def write_call(
     write(end, indent)
 
 
-def _tuple(pair: tuple[int, int]) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else f"({pair[0]}, {pair[1]})"
+def _tuple(sizes: Sequence[int]) -> str:
+    return str(sizes[0]) if all(size == sizes[0] for size in sizes) else str(tuple(sizes))
+
+
+ORDERS = {1: "steps, channels", 2: "rows, columns, channels", 3: "planes, rows, columns, channels"}
+
+
+def axes_of(part: Part) -> int:
+    """Return how many axes there are besides the channels: 2 of an image, none once flat."""
+    return len(part.input_shape) - 1
+
+
+def channels_first(axes: int) -> str:
+    """Return what permutes NHWC into NCHW, or the same for other axes."""
+    return ", ".join(map(str, (0, axes + 1, *range(1, axes + 1))))
+
+
+def channels_last(axes: int) -> str:
+    """Return what permutes NCHW into NHWC, or the same for other axes."""
+    return ", ".join(map(str, (0, *range(2, axes + 2), 1)))
+
+
+def _cut(node: Node) -> str:
+    """Return what cuts rows off a transposed convolution, where its padding does not."""
+    if not isinstance(node.layer, Conv2DTranspose):
+        return ""
+    ends = [(b, a) if b != a and a >= 0 else (0, 0) for b, a in node.pads]
+    if not any(map(any, ends)):
+        return ""
+    slices = [f"{before or ''}:{f'-{after}' if after else ''}" for before, after in ends]
+    return f"[:, :, {', '.join(slices)}]"
 
 
 def _is_padded_by_module(node: Node) -> bool:
     """Whether torch's module takes these pads: the same on both sides, in pools half a window."""
+    if isinstance(node.layer, Conv2DTranspose):
+        return True  # which pads nothing, and is cut
     if any(before != after for before, after in node.pads):
         return False
     if isinstance(node.layer, MaxPool | AvgPool):
@@ -201,43 +236,54 @@ def _is_padded_by_module(node: Node) -> bool:
 
 def _pads(node: Node) -> str:
     """Return the pads in the order of F.pad: the last axis first."""
-    (top, bottom), (left, right) = node.pads
-    return f"({left}, {right}, {top}, {bottom})"
+    return str(sum(reversed(node.pads), ()))
 
 
 def _padding(node: Node) -> list[str]:
-    padding = (node.pads[0][0], node.pads[1][0])
+    padding = [before for before, _ in node.pads]
     is_needed = any(padding) and _is_padded_by_module(node)
     return [f"padding={_tuple(padding)}"] if is_needed else []
 
 
 def _constructor(node: Node) -> tuple[str, list[str]] | None:
     """Return the class and arguments of the layer's module; None where it has none."""
+    axes = axes_of(node)
     match node.layer:
-        case Conv2D() as layer:
-            arguments = [str(node.input_shape[2]), str(layer.filters), _tuple(layer.kernel)]
-            if layer.stride != (1, 1):
+        case Conv() as layer:
+            arguments = [str(node.input_shape[-1]), str(layer.filters), _tuple(layer.kernel)]
+            if any(step != 1 for step in layer.stride):
                 arguments.append(f"stride={_tuple(layer.stride)}")
             arguments += _padding(node)
-            if layer.dilation != (1, 1):
+            if any(step != 1 for step in layer.dilation):
                 arguments.append(f"dilation={_tuple(layer.dilation)}")
             if layer.groups != 1:
                 arguments.append(f"groups={layer.groups}")
-            return "nn.Conv2d", arguments if layer.bias else [*arguments, "bias=False"]
+            return f"nn.Conv{axes}d", arguments if layer.bias else [*arguments, "bias=False"]
+        case Conv2DTranspose() as layer:
+            arguments = [str(node.input_shape[-1]), str(layer.filters), _tuple(layer.kernel)]
+            if any(step != 1 for step in layer.stride):
+                arguments.append(f"stride={_tuple(layer.stride)}")
+            padding = [before if before == after else 0 for before, after in node.pads]
+            added = [-after if after < 0 else 0 for _, after in node.pads]
+            arguments += [f"padding={_tuple(padding)}"] if any(padding) else []
+            arguments += [f"output_padding={_tuple(added)}"] if any(added) else []
+            return "nn.ConvTranspose2d", arguments if layer.bias else [*arguments, "bias=False"]
         case AvgPool() as layer if not _is_padded_by_module(node):
             size, stride = _tuple(layer.size), _tuple(layer.steps)
-            image = f"({node.input_shape[0]}, {node.input_shape[1]})"
+            image = str(node.input_shape[:-1])
             return "AvgPool", [image, size, f"stride={stride}", f"pads={_pads(node)}"]
         case MaxPool() | AvgPool() as layer:
             stride = [f"stride={_tuple(layer.steps)}"] if layer.steps != layer.size else []
             arguments = [_tuple(layer.size), *stride, *_padding(node)]
             if isinstance(layer, MaxPool):
-                return "nn.MaxPool2d", arguments
-            return "nn.AvgPool2d", arguments + ["count_include_pad=False"] * bool(_padding(node))
+                return f"nn.MaxPool{axes}d", arguments
+            return f"nn.AvgPool{axes}d", arguments + ["count_include_pad=False"] * bool(
+                _padding(node)
+            )
         case GlobalAvgPool():
-            return "nn.AdaptiveAvgPool2d", ["1"]
+            return f"nn.AdaptiveAvgPool{axes}d", ["1"]
         case GlobalMaxPool():
-            return "nn.AdaptiveMaxPool2d", ["1"]
+            return f"nn.AdaptiveMaxPool{axes}d", ["1"]
         case BatchNorm() | LayerNorm() | GroupNorm():
             return _norm_constructor(node)
         case Dense() as layer:
@@ -263,6 +309,7 @@ def _norm_constructor(node: Node) -> tuple[str, list[str]]:
         case GroupNorm():
             return "nn.GroupNorm", [str(layer.groups), channels, epsilon, *affine]
         case LayerNorm():
-            name = "LayerNorm2d" if len(node.input_shape) == 3 else "nn.LayerNorm"
+            axes = axes_of(node)
+            name = f"LayerNorm{axes}d" if axes else "nn.LayerNorm"
             affine = [] if is_affine else ["elementwise_affine=False"]
             return name, [channels, epsilon, *affine]

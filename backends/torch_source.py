@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backends.torch_blocks import write_model
+from backends.torch_layers import channels_first
 from harness.contract import SourceWriter
 from harness.spec import Adam, AdamW, Network, RmsProp, Sgd, Spec, infer
 
@@ -26,23 +27,30 @@ TRAIN = '''def train_step(model, optimizer, images, targets):
 def train(model, optimizer, images, targets, order, learning_rates):
     """Train on one batch of row numbers after another; return the loss of each step.
 
-    `images` is [n, h, w, c]: seen as NCHW, it is in channels-last memory format.
+    `images` is [n, {sides}, c]: seen {seen}.
     """
     model.train()
     losses = []
     for batch, learning_rate in zip(order, learning_rates):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
-        batch_images = images[batch].permute(0, 3, 1, 2)
+        batch_images = images[batch].permute({first})
         losses.append(train_step(model, optimizer, batch_images, targets[batch]))
     return torch.stack(losses)
 
 
 def predict(model, images):
-    """Return the logits of images [n, h, w, c], in evaluation mode."""
+    """Return the logits of images [n, {sides}, c], in evaluation mode."""
     model.eval()
     with torch.inference_mode():
-        return {forward}images.permute(0, 3, 1, 2))'''
+        return {forward}images.permute({first}))'''
+
+SIDES = {1: "t", 2: "h, w", 3: "d, h, w"}
+SEEN = {
+    1: "as [n, c, t], channels lie together",
+    2: "as NCHW, it is in channels-last memory format",
+    3: "as NCDHW, it is in channels-last memory format",
+}
 
 
 def torch_source(spec: Spec, variant: str) -> str:
@@ -124,4 +132,6 @@ def _write_train(write: SourceWriter, spec: Spec, variant: str) -> None:
         write("return model(images)\n\n", 1)
     forward = "forward(model, " if variant == "compile" else "model("
     clip = "\n    clip_gradients(model)" if limit else ""
-    write(TRAIN.format(forward=forward, clip=clip))
+    axes = len(spec.input) - 1
+    order = {"first": channels_first(axes), "sides": SIDES[axes], "seen": SEEN[axes]}
+    write(TRAIN.format(forward=forward, clip=clip, **order))

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, Field
 from harness.spec.layers import (
     Activation,
     ActivationLayer,
-    Conv2D,
+    Conv,
+    Conv2DTranspose,
     Count,
     Dense,
     Dropout,
@@ -23,6 +24,7 @@ from harness.spec.layers import (
     LayerBase,
     Leaf,
     activation_of,
+    spread,
 )
 from harness.spec.names import Name
 
@@ -128,7 +130,10 @@ BLOCK_TYPES = tuple(kind.model_fields["type"].default for kind in get_args(AnyBl
 
 # What an unnamed layer is called: conv1, pool1, ... counted by kind.
 NAME_STEMS = {
+    "conv1d": "conv",
     "conv2d": "conv",
+    "conv3d": "conv",
+    "conv2d_transpose": "conv",
     "max_pool": "pool",
     "avg_pool": "pool",
     "global_avg_pool": "pool",
@@ -156,11 +161,12 @@ def inner_lists(layer: AnyLayer) -> list[tuple[str, tuple[AnyLayer, ...]]]:
     return []
 
 
-def name_layers(data: Any, depth: int = 0, are_numbered: bool = False) -> Any:
+def name_layers(data: Any, axes: int, depth: int = 0, are_numbered: bool = False) -> Any:
     """Give unnamed layers of a raw list their kind's name and number: conv1, pool1, conv2, ...
 
     In lists within blocks too. `are_numbered`: of a sequence of nothing but blocks, which are
-    numbered when the network is made, as a repeated block takes several numbers.
+    numbered when the network is made, as a repeated block takes several numbers. `axes` is the
+    number of those that windows slide along: `size = 2` of a pool means as many twos.
 
     Raises:
         ValueError: blocks are nested more than `MAX_DEPTH` deep.
@@ -183,13 +189,17 @@ def name_layers(data: Any, depth: int = 0, are_numbered: bool = False) -> Any:
                 layer = {field: value for field, value in layer.items() if field != "name"}
             else:
                 layer = {**layer}
+            if kind in ("max_pool", "avg_pool") and axes != 2:
+                layer = spread(layer, axes)
             for field in ("body", "shortcut", "layers"):
                 if field in layer:
                     inner = layer[field]
                     is_stage = field == "layers" and _are_blocks(inner)
-                    layer[field] = name_layers(inner, depth + 1, is_stage)
+                    layer[field] = name_layers(inner, axes, depth + 1, is_stage)
             if isinstance(branches := layer.get("branches"), list | tuple):
-                layer["branches"] = tuple(name_layers(branch, depth + 1) for branch in branches)
+                layer["branches"] = tuple(
+                    name_layers(branch, axes, depth + 1) for branch in branches
+                )
         named.append(layer)
     return tuple(named)
 
@@ -251,4 +261,4 @@ def last_activation(layer: AnyLayer) -> Activation:
 
 def has_activation(layer: AnyLayer) -> bool:
     """Whether the layer's `activation` may be folded into a loss."""
-    return isinstance(layer, Conv2D | Dense | ActivationLayer)
+    return isinstance(layer, Conv | Conv2DTranspose | Dense | ActivationLayer)

@@ -60,7 +60,10 @@ CLASSES = {"sequence": "Block", "residual": "Residual", "concat": "Concat", "gat
 
 
 # Classes that generated sources have anyway.
-RESERVED_CLASSES = ("AvgPool", "BatchNorm", "LayerNorm", "Model", "TrainState")
+RESERVED_CLASSES = (
+    *("AvgPool", "BatchNorm", "LayerNorm", "Model", "TrainState"),
+    *(f"LayerNorm{axes}d" for axes in (1, 2, 3)),
+)
 
 
 def families(network: Network) -> Families:

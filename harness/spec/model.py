@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from harness.spec.blocks import (
     Layer,
@@ -18,7 +18,7 @@ from harness.spec.blocks import (
     passes_probabilities,
     repeated_names,
 )
-from harness.spec.layers import ActivationLayer, Model
+from harness.spec.layers import MAX_AXES, ActivationLayer, Model
 from harness.spec.training import Training
 
 MAX_LAYERS = 2000
@@ -36,19 +36,29 @@ Initializer = Literal[
 ]
 
 
+Side = Annotated[int, Field(ge=1, le=65536)]
+
+
+def _has_axes(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not 2 <= len(value) <= MAX_AXES + 1:
+        raise ValueError("should have three values: height, width, channels; or two, or four")
+    return value
+
+
 class Spec(Model):
     """One network and its training: all that a backend needs to write its source.
 
-    `input` is `(height, width, channels)`. The initial weights are drawn by the harness: kernels
+    `input` is `(height, width, channels)` of images, `(length, channels)` of signals, `(depth,
+    height, width, channels)` of volumes. The initial weights are drawn by the harness: kernels
     by `initializer`, biases zero.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     description: Annotated[str, Field(max_length=500)] = ""
-    input: tuple[
-        Annotated[int, Field(ge=1, le=4096)],
-        Annotated[int, Field(ge=1, le=4096)],
-        Annotated[int, Field(ge=1, le=4096)],
+    input: Annotated[
+        tuple[Side, ...],
+        AfterValidator(_has_axes),
+        Field(json_schema_extra={"minItems": 2, "maxItems": MAX_AXES + 1}),
     ]
     initializer: Initializer = "glorot_uniform"
     layers: tuple[Layer, ...]
@@ -60,7 +70,9 @@ class Spec(Model):
         """Name what has no name, and refuse what is nested too deeply to be looked at."""
         if not isinstance(data, dict) or "layers" not in data:
             return data
-        return {**data, "layers": name_layers(data["layers"])}
+        shape = data.get("input")
+        axes = len(shape) - 1 if isinstance(shape, list | tuple) else 2
+        return {**data, "layers": name_layers(data["layers"], axes)}
 
     @model_validator(mode="after")
     def _check_layers(self) -> Self:

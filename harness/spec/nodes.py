@@ -44,7 +44,7 @@ class Node:
     into the loss is `linear` here. `statistics` are kept, but not trained. `flops` counts a
     multiply-add as two operations, forward, per image; only convolutions and matrix products
     count, as in torch.utils.flop_counter. `pads` is `((top, bottom), (left, right))` for layers
-    with windows.
+    with windows; a transposed convolution cuts off as many.
 
     `path` is unique in the network: `stage1.0.shortcut.conv1`. `name` is that within its block,
     as an identifier: `shortcut_conv1`.

@@ -10,7 +10,11 @@ from harness.spec.layers import (
     AvgPool,
     BatchNorm,
     ChannelScale,
+    Conv,
+    Conv1D,
     Conv2D,
+    Conv2DTranspose,
+    Conv3D,
     Dense,
     Flatten,
     GlobalAvgPool,
@@ -22,6 +26,7 @@ from harness.spec.layers import (
     Norm,
     Padding,
     Pads,
+    Pool,
 )
 from harness.spec.nodes import Node, Parameter, Role, Shape
 
@@ -39,76 +44,135 @@ def window_pads(size: int, window: int, stride: int, padding: Padding) -> tuple[
     return total // 2, total - total // 2
 
 
+AnyConv = Conv1D | Conv2D | Conv3D
+
+
 @dataclass(frozen=True)
 class Windows:
-    """Where a sliding window goes: `[axis]` is 0 for rows, 1 for columns."""
+    """Where a sliding window goes, by axis: rows, then columns."""
 
-    output: tuple[int, int]
+    output: tuple[int, ...]
     pads: Pads
 
 
-def _windows(layer: Conv2D | MaxPool | AvgPool, shape: Shape) -> Windows:
+def _windows(layer: AnyConv | MaxPool | AvgPool, shape: Shape) -> Windows:
     """Check and place a sliding window."""
-    _needs_image(shape)
-    if isinstance(layer, Conv2D):
-        field, window, stride = "kernel", layer.kernel, layer.stride
-        reach = [(k - 1) * d + 1 for k, d in zip(layer.kernel, layer.dilation, strict=True)]
+    if isinstance(layer, Conv):
+        field, window, stride = "kernel", tuple(layer.kernel), tuple(layer.stride)
+        reach = tuple((k - 1) * d + 1 for k, d in zip(layer.kernel, layer.dilation, strict=True))
     else:
-        field, window, stride, reach = "size", layer.size, layer.steps, list(layer.size)
-    if isinstance(layer.padding, str):
-        rows_pads, columns_pads = (
-            window_pads(shape[axis], reach[axis], stride[axis], layer.padding) for axis in (0, 1)
-        )
-        pads = (rows_pads, columns_pads)
-    else:
-        pads = layer.padding
-    for axis in (0, 1):
-        if layer.padding != "same" and reach[axis] > shape[axis] + sum(pads[axis]):
-            dilated = f", dilated to {reach}," if reach != list(window) else ""
+        field, window, stride, reach = "size", layer.size, layer.steps, layer.size
+    _needs_axes(layer, shape, len(window))
+    pads = _pads(layer.padding, shape, reach, stride)
+    for pixels, extent, pad in zip(shape, reach, pads, strict=False):
+        if layer.padding != "same" and extent > pixels + sum(pad):
+            dilated = f", dilated to {list(reach)}," if reach != window else ""
             raise ValueError(
                 f"{field} = {list(window)}{dilated} is larger than its input of "
-                f'{shape[0]}x{shape[1]} pixels; use a smaller one, or padding = "same"'
+                f'{"x".join(map(str, shape[:-1]))} pixels; use a smaller one, or padding = "same"'
             )
-        if not isinstance(layer, Conv2D) and max(pads[axis]) >= reach[axis]:
+        if not isinstance(layer, Conv) and max(pad) >= extent:
             raise ValueError(
                 f"padding = {[list(pair) for pair in pads]} leaves windows of {list(window)} "
                 "without a pixel; pad less than the window"
             )
-    rows, columns = (
-        window_output(shape[axis], reach[axis], stride[axis], layer.padding, sum(pads[axis]))
-        for axis in (0, 1)
+    output = tuple(
+        window_output(pixels, extent, step, layer.padding, sum(pad))
+        for pixels, extent, step, pad in zip(shape, reach, stride, pads, strict=False)
     )
-    return Windows((rows, columns), pads)
+    return Windows(output, pads)
 
 
-def _needs_image(shape: Shape) -> None:
-    if len(shape) != 3:
-        raise ValueError(f"needs an image (height, width, channels), but its input is {shape}")
+def _pads(padding: Padding, shape: Shape, reach: tuple[int, ...], stride: tuple[int, ...]) -> Pads:
+    if not isinstance(padding, str):
+        return padding
+    places = zip(shape, reach, stride, strict=False)  # the channels are left over
+    return tuple(window_pads(pixels, extent, step, padding) for pixels, extent, step in places)
 
 
-def _conv2d(layer: Conv2D, shape: Shape, activation: Activation) -> Node:
+INPUTS = {
+    1: "a signal (length, channels)",
+    2: "an image (height, width, channels)",
+    3: "a volume (depth, height, width, channels)",
+}
+
+
+def _needs_axes(layer: Leaf, shape: Shape, axes: int) -> None:
+    """Refuse an input with other than so many axes, and channels."""
+    if len(shape) - 1 == axes:
+        if isinstance(layer, Pool) and not len(layer.size) == len(layer.steps) == axes:
+            raise ValueError(f"size and stride must have {axes} numbers, one for each axis")
+        if not isinstance(layer.padding, str) and len(layer.padding) != axes:  # type: ignore[union-attr]
+            raise ValueError(f"padding must be of {axes} axes")
+        return
+    hint = ""
+    if len(shape) > 1:
+        kind = f'"conv{len(shape) - 1}d"' if isinstance(layer, Conv) else "a window of its axes"
+        hint = f"; use {kind}"
+    raise ValueError(f"needs {INPUTS[axes]}, but its input is {shape}{hint}")
+
+
+def _conv(layer: AnyConv, shape: Shape, activation: Activation) -> Node:
     windows = _windows(layer, shape)
-    (height, width), (kh, kw) = windows.output, layer.kernel
-    groups, filters = layer.groups, layer.filters
-    if shape[2] % groups or filters % groups:
+    groups, filters, channels = layer.groups, layer.filters, shape[-1]
+    if channels % groups or filters % groups:
         raise ValueError(
-            f"groups = {groups} must divide its input's {shape[2]} channels and its {filters} "
+            f"groups = {groups} must divide its input's {channels} channels and its {filters} "
             "filters"
         )
-    inside = shape[2] // groups
-    fans = (kh * kw * inside, kh * kw * filters // groups)
-    parameters = [Parameter("kernel", (kh, kw, inside, filters), "kernel", *fans)]
-    if layer.bias:
-        parameters.append(Parameter("bias", (filters,), "bias", *fans))
+    inside, taps = channels // groups, math.prod(layer.kernel)
+    fans = (taps * inside, taps * filters // groups)
     return Node(
         layer,
         shape,
-        (height, width, filters),
+        (*windows.output, filters),
         activation,
-        tuple(parameters),
-        flops=2 * height * width * kh * kw * inside * filters,
+        _kernel_and_bias((*layer.kernel, inside, filters), layer.bias, fans),
+        flops=2 * math.prod(windows.output) * taps * inside * filters,
         pads=windows.pads,
     )
+
+
+def _conv_transpose(layer: Conv2DTranspose, shape: Shape, activation: Activation) -> Node:
+    _needs_axes(layer, shape, 2)
+    filters, channels, taps = layer.filters, shape[2], math.prod(layer.kernel)
+    pads: Pads = tuple(
+        _cut(kernel, step, layer.padding, axis)
+        for axis, (kernel, step) in enumerate(zip(layer.kernel, layer.stride, strict=True))
+    )
+    output = tuple(
+        (pixels - 1) * step + kernel - sum(cut)
+        for pixels, step, kernel, cut in zip(
+            shape[:2], layer.stride, layer.kernel, pads, strict=True
+        )
+    )
+    if min(output) < 1:
+        raise ValueError(f"padding = {[list(pair) for pair in pads]} leaves no pixel; pad less")
+    fans = (taps * channels, taps * filters)
+    return Node(
+        layer,
+        shape,
+        (*output, filters),
+        activation,
+        _kernel_and_bias((*layer.kernel, channels, filters), layer.bias, fans),
+        flops=2 * shape[0] * shape[1] * taps * channels * filters,
+        pads=pads,
+    )
+
+
+def _cut(kernel: int, stride: int, padding: Padding, axis: int) -> tuple[int, int]:
+    """Return the rows cut off before and after; fewer than none are added after, as zeros."""
+    if not isinstance(padding, str):
+        return padding[axis]
+    if padding == "valid":
+        return 0, 0
+    before = max(kernel - stride, 0) // 2
+    return before, kernel - stride - before
+
+
+def _kernel_and_bias(shape: Shape, bias: bool, fans: tuple[int, int]) -> tuple[Parameter, ...]:
+    kernel = Parameter("kernel", shape, "kernel", *fans)
+    return (kernel, Parameter("bias", shape[-1:], "bias", *fans)) if bias else (kernel,)
 
 
 def _dense(layer: Dense, shape: Shape, activation: Activation) -> Node:
@@ -118,15 +182,12 @@ def _dense(layer: Dense, shape: Shape, activation: Activation) -> Node:
             '"global_avg_pool" before it'
         )
     fans = (shape[0], layer.units)
-    parameters = [Parameter("kernel", fans, "kernel", *fans)]
-    if layer.bias:
-        parameters.append(Parameter("bias", (layer.units,), "bias", *fans))
     return Node(
         layer,
         shape,
         (layer.units,),
         activation,
-        tuple(parameters),
+        _kernel_and_bias(fans, layer.bias, fans),
         flops=2 * shape[0] * layer.units,
     )
 
@@ -175,17 +236,20 @@ def place(layer: Leaf, shape: Shape, activation: Activation, path: str, name: st
 
 def _place(layer: Leaf, shape: Shape, activation: Activation) -> Node:
     match layer:
-        case Conv2D():
-            return _conv2d(layer, shape, activation)
+        case Conv1D() | Conv2D() | Conv3D():
+            return _conv(layer, shape, activation)
+        case Conv2DTranspose():
+            return _conv_transpose(layer, shape, activation)
         case Dense():
             return _dense(layer, shape, activation)
         case MaxPool() | AvgPool():
             windows = _windows(layer, shape)
-            output = (*windows.output, shape[2])
+            output = (*windows.output, shape[-1])
             return Node(layer, shape, output, activation, pads=windows.pads)
         case GlobalAvgPool() | GlobalMaxPool():
-            _needs_image(shape)
-            return Node(layer, shape, (shape[2],), activation)
+            if len(shape) == 1:
+                raise ValueError(f"needs {INPUTS[2]}, but its input is {shape}")
+            return Node(layer, shape, shape[-1:], activation)
         case BatchNorm() | LayerNorm() | GroupNorm():
             return _norm(layer, shape)
         case ChannelScale():

@@ -142,7 +142,7 @@ def hints(part: Part, prefix: str = "") -> list[str]:
 
 
 def _shape_hints(end: str, shape: tuple[int, ...]) -> list[str]:
-    axes = ("height", "width", "channels")[-len(shape) :]
+    axes = ("depth", "height", "width", "channels")[-len(shape) :]
     return [f"{end}_{axis}" for axis in axes]
 
 

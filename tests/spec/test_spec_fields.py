@@ -66,7 +66,10 @@ MISSING = {
     "name": ("input = [8, 8, 1]\n" + FLATTEN + DENSE, "name: is missing"),
     "input": ('name = "example"\n' + FLATTEN + DENSE, "input: is missing"),
     "layers": ('name = "example"\ninput = [8, 8, 1]\n', "layers: is missing"),
-    "channels": (toml(size=[8, 8]), "input[2]: is missing"),
+    "height, width": (
+        toml(size=[8]),
+        "input: [8] should have three values: height, width, channels; or two, or four",
+    ),
     "filters": (toml(layer("conv2d", kernel=3), FLATTEN, DENSE), "layers[0].filters: is missing"),
     "size": (toml(layer("max_pool"), FLATTEN, DENSE), "layers[0].size: is missing"),
     "rate": (toml(FLATTEN, layer("dropout"), DENSE), "layers[1].rate: is missing"),
@@ -88,7 +91,8 @@ def test_an_empty_file_misses_everything():
 
 
 KINDS = (
-    "conv2d, max_pool, avg_pool, global_avg_pool, global_max_pool, batch_norm, layer_norm, "
+    "conv1d, conv2d, conv3d, conv2d_transpose, max_pool, avg_pool, global_avg_pool, "
+    "global_max_pool, batch_norm, layer_norm, "
     "group_norm, channel_scale, flatten, dense, dropout, activation, sequence, residual, concat, "
     "squeeze_excite"
 )
@@ -142,13 +146,13 @@ def test_all_mistakes_of_a_file_are_reported_at_once():
         layer("dense", units="3", name="self"),
         layer("pool"),
         name="Mine",
-        size=[8, 8],
+        size=[8],
         head="colour = 3",
         training='[training]\nepochs = 0\n[training.optimizer]\ntype = "adm"\n',
     )
     assert sorted(line.partition(": ")[0] for line in problems(text)) == [
         "colour",
-        "input[2]",
+        "input",
         "layers[0].filter",
         "layers[0].filters",
         "layers[0].kernel",

@@ -71,14 +71,14 @@ BAD = {
     "a layer without a type": toml("[[layers]]\nunits = 10\n"),
     "an optimizer without a type": toml(training="[training.optimizer]\nlearning_rate = 0.1\n"),
     "a schedule without a type": toml(training="[training.schedule]\nfinal = 0.1\n"),
-    "an unknown layer": toml(layer("conv3d", filters=3, kernel=3), FLATTEN, DENSE),
+    "an unknown layer": toml(layer("conv4d", filters=3, kernel=3), FLATTEN, DENSE),
     "an unknown optimizer": toml(training='[training.optimizer]\ntype = "adagrad"\n'),
     "an unknown activation": dense(activation="swish"),
     "an unknown loss": toml(training='[training]\nloss = "hinge"\n'),
     "an unknown initializer": toml(head='initializer = "zeros"'),
     "no layers": 'name = "example"\ninput = [8, 8, 1]\nlayers = []\n',
     "no input": 'name = "example"\n' + FLATTEN + DENSE,
-    "an input of two sizes": toml(size=[8, 8]),
+    "an input of one size": toml(size=[8]),
     "an input of size zero": toml(size=[0, 8, 1]),
     "a number below its range": conv(filters=0),
     "a number above its range": conv(filters=1_000_001),
@@ -117,7 +117,7 @@ def test_a_mistake_is_found_where_it_is():
     (error,) = SCHEMA.iter_errors(tomllib.loads(blocks(inner)))
     place = ["layers", 0, "layers", 0, "body", 0, "branches", 1, 0, "kernel"]
     assert list(error.absolute_path) == place
-    (error,) = SCHEMA.iter_errors(tomllib.loads(conv().replace("conv2d", "conv3d")))
+    (error,) = SCHEMA.iter_errors(tomllib.loads(conv().replace("conv2d", "conv4d")))
     assert list(error.absolute_path) == ["layers", 0, "type"]
 
 

@@ -40,7 +40,10 @@ WRONG = {
     ),
     "a number for a name": (dense(name=3), "layers[1].name: 3 should be a string"),
     "a number for the spec's name": (toml(name=3), "name: 3 should be a string"),
-    "four sizes": (toml(size=[8, 8, 1, 1]), "input: [8, 8, 1, 1] should have 3 values"),
+    "five sizes": (
+        toml(size=[8, 8, 1, 1, 1]),
+        "input: [8, 8, 1, 1, 1] should have three values: height, width, channels; or two, or four",
+    ),
     "a string of sizes": (toml(size="8x8x1"), "input: '8x8x1' should be an array"),
     "an unknown padding": (
         conv(padding="SAME"),
@@ -96,12 +99,12 @@ OUT_OF_RANGE = {
     "a stride backwards": (conv(stride=-1), f"layers[0].stride: -1 {ONE_OR_TWO}"),
     "a pool's stride of nothing": (
         toml(layer("max_pool", size=2, stride=0), FLATTEN, DENSE),
-        f"layers[0].stride: 0 {ONE_OR_TWO}",
+        "layers[0].stride: 0 should be an integer from 1 to 1024, or an array of one for each axis",
     ),
     "no width": (toml(size=[8, 0, 1]), "input[1]: 0 should be greater than or equal to 1"),
     "too many channels": (
-        toml(size=[8, 8, 4097]),
-        "input[2]: 4097 should be less than or equal to 4096",
+        toml(size=[8, 8, 65537]),
+        "input[2]: 65537 should be less than or equal to 65536",
     ),
     "everything dropped": (
         toml(FLATTEN, layer("dropout", rate=1.0), DENSE),
