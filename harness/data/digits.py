@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,14 +22,29 @@ def load_digits() -> Dataset:
     of each class, to within one image, is for testing: always the same.
     Source: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI.
     """
-    from sklearn.datasets import load_digits as bundled  # type: ignore[import-untyped]
-
-    digits = bundled()
-    small = np.asarray(digits.images, np.float64)[..., np.newaxis] / 16
+    table = _bundled()
+    small = table[:, :-1].reshape(-1, 8, 8, 1) / 16
     images = bilinear(small, 28, 28).astype(np.float32)
-    labels = np.asarray(digits.target).astype(np.int32)
+    labels = table[:, -1].astype(np.int32)
     test = _every_fifth_of_each_class(labels)
     return build("digits", (images[~test], labels[~test]), (images[test], labels[test]), classes=10)
+
+
+def _bundled() -> NDArray[np.float64]:
+    """Return a row for each digit, `[1797, 65]`: 64 grey values, then the label.
+
+    The file is read where scikit-learn keeps it, as its import takes seconds; where it lies
+    elsewhere in some version, scikit-learn is asked.
+    """
+    package = find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        path = Path(folder, "datasets", "data", "digits.csv.gz")
+        if path.exists():
+            return np.loadtxt(path, np.float64, delimiter=",")
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+    digits = load_digits()
+    return np.column_stack([digits.data, digits.target]).astype(np.float64)
 
 
 def _every_fifth_of_each_class(labels: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -46,10 +46,16 @@ class Bench:
             if cell.running:
                 if phase:
                     self.listener.phase(cell.label, phase)
-                try:
-                    action(cell)
-                except WorkerError as error:
-                    self.fail(cell, error)
+                self.attempt(cell, action)
+
+    def attempt(self, cell: Cell, action: Callable[[Cell], object]) -> bool:
+        """Do `action` for one cell, and return whether its worker did not fail."""
+        try:
+            action(cell)
+        except WorkerError as error:
+            self.fail(cell, error)
+            return False
+        return True
 
     def fail(self, cell: Cell, error: WorkerError) -> None:
         """Note that the cell's worker failed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,8 @@ Answer = tuple[Fields, dict[str, NDArray[Any]]]
 class Cell:
     """One backend on one device.
 
-    `facts` are columns of the summary that hold for every seed. Of the present seed, `results`
+    `devices` are those that its framework sees, name by kind, once it is imported. `facts` are
+    columns of the summary that hold for every seed. Of the present seed, `results`
     are columns too, `blocks` the measured blocks of training, `predictions` the seconds of each
     call, with one image ("single") and with a batch ("batched"), and `outcome` the status and
     the error behind it. A cell whose worker is gone is `dead`.
@@ -40,6 +40,7 @@ class Cell:
     label: str
     worker: WorkerProcess
     plan: Plan
+    devices: dict[str, str] = field(default_factory=dict)
     facts: Fields = field(default_factory=dict)
     results: Fields = field(default_factory=dict)
     blocks: list[Fields] = field(default_factory=list)
@@ -115,22 +116,34 @@ def start_cell(
     return Cell(info, device, label, WorkerProcess(label, log, environment, plan.threads), plan)
 
 
-def prepare_cell(cell: Cell) -> list[Mapping[str, Any]]:
-    """Import the framework, note versions and seconds; return the devices that it sees."""
-    plan = cell.plan
-    setting = Setting(cell.device, plan.precision, plan.threads)
-    answer, _ = cell.ask(
-        "prepare", target=cell.info.target, variant=cell.info.variant, setting=asdict(setting)
-    )
+def begin_import(cell: Cell) -> None:
+    """Have the framework imported, without waiting for it.
+
+    Raises:
+        WorkerError: the worker is gone.
+
+    """
+    setting = asdict(Setting(cell.device, cell.plan.precision, cell.plan.threads))
+    target, variant = cell.info.target, cell.info.variant
+    cell.worker.send("prepare", target=target, variant=variant, setting=setting)
+
+
+def end_import(cell: Cell) -> None:
+    """Wait until the framework is imported; note versions, devices and seconds.
+
+    Raises:
+        WorkerError: as `Cell.ask`.
+
+    """
+    answer, _ = cell.worker.receive(cell.plan.timeout)
     versions: dict[str, str] = answer["versions"]
-    devices: list[Mapping[str, Any]] = answer["devices"]
+    cell.devices = {found["kind"]: found["name"] for found in reversed(answer["devices"])}
     cell.facts |= {
         "framework_version": next(iter(versions.values()), ""),
         "versions": json.dumps(versions),
-        "device_name": next((d["name"] for d in devices if d["kind"] == cell.device), ""),
+        "device_name": cell.devices.get(cell.device, ""),
         "import_seconds": answer["seconds"],
     }
-    return devices
 
 
 def open_cell(cell: Cell, folder: ResultsFolder, data: Path) -> None:

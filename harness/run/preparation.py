@@ -7,6 +7,7 @@ compile seconds would say little. Its result is not kept.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contract import Device
-from harness.errors import UsageError, WorkerError
+from harness.errors import UsageError
 from harness.machine import may_have_gpu
 from harness.run.agreement import check_batch, check_parameters, compare
 from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench
 from harness.run.blocks import Block, steps_per_block, training_blocks
-from harness.run.cell import Cell, open_cell, prepare_cell, start_cell
+from harness.run.cell import Cell, begin_import, end_import, open_cell, start_cell
+from harness.run.process import WorkerProcess, first_to_answer
 from harness.spec import infer
 
 WARMUP_STEPS = 3
@@ -45,28 +47,33 @@ def prepare(bench: Bench) -> None:
 
 
 def start_cells(bench: Bench) -> None:
-    """Start a worker for each backend on each device, one after the other.
+    """Start a worker for each backend on each device, and have it import its framework.
 
-    Side by side they would be ready sooner, but their import seconds would be those of several
-    processes on the same cores.
+    As many import at once as there are cores that workers may use. An import is the work of one
+    thread, and costs the same CPU seconds beside another as alone, so with a core for each the
+    wall seconds remain its own; with more at once they would be those of several on one core.
+    Nothing else is timed meanwhile: to build and to compile takes several threads, and is done
+    by one after the other once all have imported.
     """
     wanted = _devices(bench.plan.device)
+    waiting = deque((info, device) for info in bench.plan.backends for device in wanted)
+    busy: dict[WorkerProcess, Cell] = {}
     without = []
-    for info in bench.plan.backends:
-        for device in wanted:
+    while waiting or busy:
+        if waiting and len(busy) < bench.plan.threads:
+            info, device = waiting.popleft()
             label = info.label if len(wanted) == 1 else f"{info.label} {device}"
             bench.listener.phase(label, "import")
             cell = start_cell(info, device, bench.plan, bench.folder, bench.scratch, label)
             bench.cells.append(cell)
-            try:
-                seen = prepare_cell(cell)
-            except WorkerError as error:
-                bench.fail(cell, error)
-                continue
-            if all(found["kind"] != device for found in seen):
-                bench.cells.remove(cell)
-                cell.worker.close()
-                without.append(label)
+            if bench.attempt(cell, begin_import):
+                busy[cell.worker] = cell
+            continue
+        cell = busy.pop(first_to_answer(busy, bench.plan.timeout))
+        if bench.attempt(cell, end_import) and cell.device not in cell.devices:
+            bench.cells.remove(cell)
+            cell.worker.kill()
+            without.append(cell.label)
     if not bench.cells:
         raise UsageError(
             f"--device {bench.plan.device}: none is seen by {', '.join(without)}. "
@@ -121,7 +128,8 @@ def _check(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
     bench.listener.phase("numpy", "reference")
     reference = start_cell(plan.reference, "cpu", plan, bench.folder, bench.scratch, "numpy")
     try:
-        prepare_cell(reference)
+        begin_import(reference)
+        end_import(reference)
         open_cell(reference, bench.folder, bench.scratch)
         right = answer(reference)
     finally:

@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -51,11 +51,17 @@ class DeadlineReader:
             count -= len(part)
         return b"".join(parts)
 
+    @property
+    def watched(self) -> list[int]:
+        """The descriptors that become readable when something is written, or the process ends."""
+        return [self.descriptor] + ([] if self.process is None else [self.process])
+
     def _wait(self) -> bool:
         """Sleep until there is something to read; False where the process ended before."""
-        watched = [self.descriptor] + ([] if self.process is None else [self.process])
         left = self.deadline - monotonic()
-        ready = select.select(watched, [], [], None if left == float("inf") else max(left, 0.0))[0]
+        ready = select.select(
+            self.watched, [], [], None if left == float("inf") else max(left, 0.0)
+        )[0]
         if not ready:
             raise TimeoutError
         # What was written before the end may have come between the two looks.
@@ -97,6 +103,7 @@ class WorkerProcess:
         self.commands = os.fdopen(command_writer, "wb")
         self.answers = DeadlineReader(answer_reader, _pidfd(self.process.pid))
         self.asked = 0
+        self.asked_at = monotonic()
         self.ended = False
 
     def send(self, command: str, arrays: Arrays = {}, **fields: Any) -> None:  # noqa: B006 (never changed)
@@ -111,19 +118,20 @@ class WorkerProcess:
                 f"{self.label}: the worker has been ended. Log: {self.log}", "crashed"
             )
         self.asked += 1
+        self.asked_at = monotonic()
         try:
             write_message(self.commands, {"id": self.asked, "command": command, **fields}, arrays)
         except OSError:
             raise self._crashed() from None
 
     def receive(self, timeout: float) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Wait at most `timeout` seconds for the answer to the last question.
+        """Wait for the answer to the last question, at most `timeout` seconds from its asking.
 
         Raises:
             WorkerError: with status `crashed`, `timed-out`, `out-of-memory` or `failed`.
 
         """
-        self.answers.deadline = monotonic() + timeout
+        self.answers.deadline = self.asked_at + timeout
         try:
             message = read_message(cast(BinaryIO, self.answers))
         except TimeoutError:
@@ -205,6 +213,18 @@ class WorkerProcess:
         except OSError:
             return ""
         return "\n".join(f"    {line}" for line in lines[-LOG_TAIL_LINES:])
+
+
+def first_to_answer(workers: Collection[WorkerProcess], timeout: float) -> WorkerProcess:
+    """Sleep until `receive` of one of the workers, all of them asked, would not wait; return it.
+
+    It has begun its answer, has ended, or was asked `timeout` seconds ago.
+    """
+    oldest = min(workers, key=lambda worker: worker.asked_at)
+    watched = {d: worker for worker in workers for d in worker.answers.watched}
+    left = max(oldest.asked_at + timeout - monotonic(), 0.0)
+    ready = select.select(list(watched), [], [], left)[0]
+    return watched[ready[0]] if ready else oldest
 
 
 def _ending(code: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,24 @@ from harness.run.listener import Progress
 from harness.run.weights import write_weights
 
 PREDICT_ROUNDS = 4
-CALLS = {"single": 25, "batched": 3}  # predictions in each of the rounds
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How often a prediction is timed in each round, by the seconds that one takes."""
+
+    warm_up: int
+    least: int
+    most: int
+    budget: float  # seconds for the calls of one round
+
+    def within_budget(self, seconds: float) -> int:
+        """Return the number of calls; the same in all rounds, so that slow ones count alike."""
+        return max(self.least, min(self.most, round(self.budget / max(seconds, 1e-9))))
+
+
+# A single image needs many, for its 99th percentile; a batch has met its shape in evaluation.
+CALLS = {"single": Calls(5, 5, 25, budget=0.25), "batched": Calls(1, 2, 3, budget=0.5)}
 
 
 def train_seed(bench: Bench, seed: int, order_hash: OrderHash) -> None:
@@ -130,12 +148,17 @@ def _evaluate(
 
 
 def _predict(bench: Bench, seed: int) -> None:
-    """Time single predictions and whole batches, in turns as in training."""
+    """Time single predictions and whole batches, in turns as in training.
+
+    Round -1 is warm-up, and not counted: it tells how long a call takes.
+    """
     sizes = {"single": 1, "batched": bench.plan.spec.training.batch_size}
+    chosen: dict[tuple[str, str], int] = {}
 
     def predict(cell: Cell, kind: str, round_number: int) -> None:
         started_at, size = now(), sizes[kind]
-        _, arrays = cell.ask("predict", batch_size=size, calls=CALLS[kind])
+        calls = chosen.get((cell.label, kind), CALLS[kind].warm_up)
+        _, arrays = cell.ask("predict", batch_size=size, calls=calls)
         seconds = arrays["seconds"]
         bench.folder.add_samples(
             {
@@ -150,7 +173,9 @@ def _predict(bench: Bench, seed: int) -> None:
             }
             for call, value in enumerate(seconds)
         )
-        if round_number >= 0:  # the one before the first meets each shape, and is not counted
+        if round_number < 0:
+            chosen[cell.label, kind] = CALLS[kind].within_budget(float(seconds.min()))
+        else:
             cell.predictions.setdefault(kind, []).extend(seconds.tolist())
 
     for round_number in range(-1, PREDICT_ROUNDS):

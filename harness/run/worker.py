@@ -235,6 +235,11 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus])
     with os.fdopen(commands, "rb") as reader, os.fdopen(answers, "wb") as writer:
         serve(reader, writer)
+    # There is nothing left to save, and to be taken down in order takes most frameworks a second.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ctypes.CDLL(None).fflush(None)
+    os._exit(0)
 
 
 if __name__ == "__main__":

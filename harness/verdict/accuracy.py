@@ -79,16 +79,16 @@ def _judge_pair(
 
 
 def _half_width(count: int, deviation: float, alpha: float) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtrit  # the quantile of t; scipy.stats takes seconds to import
 
-    return float(t.ppf(1 - alpha, count - 1)) * deviation / math.sqrt(count)
+    return float(stdtrit(count - 1, 1 - alpha)) * deviation / math.sqrt(count)
 
 
 def _seeds_needed(count: int, deviation: float, distance: float, alpha: float) -> int | None:
     """Return the least number of seeds whose interval is narrower than `distance` on each side."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     seeds = np.arange(count + 1, MOST_SEEDS + 1)
-    widths = t.ppf(1 - alpha, seeds - 1) * deviation / np.sqrt(seeds)
+    widths = stdtrit(seeds - 1, 1 - alpha) * deviation / np.sqrt(seeds)
     enough = seeds[widths < distance]
     return int(enough[0]) if len(enough) else None

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -40,6 +43,19 @@ def test_training_and_test_digits_are_all_of_the_bundled_ones(digits):
 
     labels = np.concatenate([digits.train_labels, digits.test_labels])
     assert np.array_equal(np.bincount(labels), np.bincount(load_digits().target))
+
+
+def test_digits_are_read_without_importing_what_brings_them():
+    code = (
+        "import sys; from harness.data import load; load('digits'); print('sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_digits_that_lie_elsewhere_are_asked_for(digits, monkeypatch):
+    monkeypatch.setattr("harness.data.digits.find_spec", lambda name: None)
+    assert load("digits").hash == digits.hash
 
 
 def test_digits_are_the_same_everywhere(digits):

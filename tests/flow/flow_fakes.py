@@ -116,6 +116,35 @@ class Broken(Twin):
         raise RuntimeError("no such luck")
 
 
+class Slow(Twin):
+    """Notes in a folder when it imported and built, and imports only with others beside it."""
+
+    def note(self, deed):
+        folder, begun, deadline = Path(os.environ["FLOW_SIGNAL"]), time.monotonic(), 60.0
+        (folder / f"begun-{deed}.{os.getpid()}").touch()
+        together = int(os.environ["FLOW_TOGETHER"]) if deed == "import" else 1
+        while len(list(folder.glob(f"begun-{deed}.*"))) < together:
+            assert time.monotonic() < begun + deadline, "nobody came"
+            time.sleep(0.01)
+        time.sleep(0.2)
+        (folder / f"{deed}.{os.getpid()}").write_text(f"{begun} {time.monotonic()}")
+
+    def prepare(self, variant, setting):
+        self.note("import")
+
+    def open(self, path, spec, variant, setting):
+        self.note("build")
+        return super().open(path, spec, variant, setting)
+
+
+class Slower(Slow):
+    name = "slower"
+
+
+class Slowest(Slow):
+    name = "slowest"
+
+
 class WithGpu(Twin):
     name = "withgpu"
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,9 @@ import pytest
 from flow_model import MODEL
 
 from harness.errors import UsageError
+from harness.machine import available_cpus
 from harness.run.figures import training_figures
+from harness.run.training import CALLS, PREDICT_ROUNDS, Calls
 
 
 def test_two_backends_of_one_network_get_the_same_and_do_the_same(go):
@@ -95,6 +97,50 @@ def test_the_first_step_is_timed_before_anything_else_compiles(go):
     ran = go("twin", seeds=1)
     assert ran.samples[0]["phase"] == "compile"
     assert ran.row("twin")["compile_seconds"] == ran.samples[0]["seconds"]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_as_many_import_at_once_as_there_are_cores_and_one_builds(go, tmp_path, monkeypatch, cores):
+    if available_cpus() < cores:
+        pytest.skip("there is one core")
+    monkeypatch.setenv("FLOW_SIGNAL", str(tmp_path))
+    monkeypatch.setenv("FLOW_TOGETHER", str(cores))
+    ran = go("slow", "slower", "slowest", seeds=1, threads=cores)
+    assert [row["status"] for row in ran.rows] == ["ok"] * 3
+    assert all(row["import_seconds"] >= 0.2 for row in ran.rows)
+    spans = {
+        deed: [tuple(map(float, path.read_text().split())) for path in tmp_path.glob(f"{deed}.*")]
+        for deed in ("import", "build")
+    }
+    assert at_once(spans["import"]) == cores
+    assert at_once(spans["build"]) == 1
+    assert max(end for _, end in spans["import"]) < min(begin for begin, _ in spans["build"])
+
+
+def at_once(spans: list[tuple[float, float]]) -> int:
+    assert len(spans) == 3
+    return max(sum(begin <= at < end for begin, end in spans) for at, _ in spans)
+
+
+def test_predictions_are_as_many_in_every_round_and_warm_up_is_not_counted(go):
+    ran = go("twin", "other")
+    for row in ran.rows:
+        for images in (1, 8):
+            rounds = Counter(
+                sample["round"]
+                for sample in ran.of("predict", images=images, seed=row["seed"])
+                if sample["backend"] == row["backend"]
+            )
+            kind = CALLS["single" if images == 1 else "batched"]
+            assert rounds.pop(-1) == kind.warm_up
+            assert len(rounds) == PREDICT_ROUNDS
+            assert len(set(rounds.values())) == 1
+            assert kind.least <= rounds[0] <= kind.most
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.0, 25), (0.01, 25), (0.025, 10), (9.0, 5)])
+def test_a_prediction_that_takes_long_is_timed_less_often(seconds, calls):
+    assert Calls(warm_up=5, least=5, most=25, budget=0.25).within_budget(seconds) == calls
 
 
 def test_a_backend_that_differs_is_marked_by_name_and_amount(go):

@@ -5,6 +5,7 @@ The variant says where and how: `train:segfault` does in `train` what `segfault`
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -65,6 +66,13 @@ def killed() -> None:
 
 def doze() -> None:
     time.sleep(1.0)
+
+
+def linger() -> None:
+    """Leave something to do at the end that takes long, and words that are not written yet."""
+    atexit.register(time.sleep, 600)
+    sys.stdout.reconfigure(write_through=False, line_buffering=False)
+    sys.stdout.write("not yet written")
 
 
 def hang() -> None:

@@ -15,7 +15,7 @@ import pytest
 from harness.errors import WorkerError
 from harness.run import process
 from harness.run.environment import worker_environment
-from harness.run.process import WorkerProcess
+from harness.run.process import WorkerProcess, first_to_answer
 from harness.spec import initial_parameters, parse_spec
 
 HERE = Path(__file__).parent
@@ -275,6 +275,48 @@ def test_a_worker_is_idle_until_asked_and_ends_when_its_pipe_is_closed(start):
     prepare(worker)
     worker.commands.close()
     assert worker.process.wait(PATIENCE) == 0
+
+
+def test_a_worker_that_is_closed_is_gone_at_once_and_its_log_complete(start):
+    worker = start()
+    prepare(worker, "linger")
+    started = time.monotonic()
+    worker.close()
+    assert time.monotonic() - started < process.END_SECONDS / 2
+    assert worker.process.returncode == 0
+    assert worker.log.read_text().endswith("not yet written")
+
+
+def begin(worker: WorkerProcess, deed: str = "") -> WorkerProcess:
+    variant = f"prepare:{deed}" if deed else ""
+    target = "fake_backends:FakeBackend"
+    worker.send("prepare", target=target, variant=variant, setting=SETTING)
+    return worker
+
+
+@pytest.mark.parametrize(("deed", "status"), [("", "ok"), ("end", "crashed")])
+def test_of_several_workers_the_first_to_answer_or_to_end_is_found(start, deed, status):
+    hanging, other = begin(start("hanging"), "hang"), begin(start("other"), deed)
+    assert first_to_answer([hanging, other], PATIENCE) is other
+    if status == "ok":
+        assert other.receive(PATIENCE)[0]["versions"]["fake"] == "1.0"
+    else:
+        with pytest.raises(WorkerError) as caught:
+            other.receive(PATIENCE)
+        assert caught.value.status == status
+
+
+def test_when_none_answers_the_one_that_was_asked_first_has_run_out_of_time(start):
+    late = start("late")
+    first = begin(start("first"), "hang")
+    begin(late, "hang")
+    started = time.monotonic()
+    assert first_to_answer([late, first], 0.25) is first
+    assert time.monotonic() - started < PATIENCE / 2
+    with pytest.raises(WorkerError) as caught:
+        first.receive(timeout=0.25)
+    assert caught.value.status == "timed-out"
+    assert is_alive(late.process.pid)
 
 
 def test_ctrl_c_is_for_the_harness_alone(start):
