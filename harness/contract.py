@@ -70,9 +70,12 @@ class Session(Protocol):
     def load(self, images: Floats, targets: Array) -> None:
         """Put the training set where it will be read from; this is not timed.
 
+        Called again, before an epoch of augmented images, it replaces the set by one of the
+        same shapes and targets.
+
         Args:
             images: float32 `[n, h, w, c]`.
-            targets: int32 `[n]` for cross-entropy, float32 `[n, outputs]` for squared error.
+            targets: int32 `[n]` for cross-entropy, float32 `[n, outputs]` for the other losses.
 
         """
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness.errors import DataError
 
 _DATA = 0xDA7A  # keeps these streams apart from that of the initial weights
+_WORDS_PER_COUNT = 4  # Philox4x64: what one step of its counter gives
 
 
 class Stream(IntEnum):
@@ -29,6 +30,7 @@ class Stream(IntEnum):
     TEST_LABELS = 7
     TRAIN_NOISE = 8
     TEST_NOISE = 9
+    AUGMENT = 10
 
 
 class RawBits:
@@ -46,6 +48,12 @@ class RawBits:
     def words(self, count: int) -> NDArray[np.uint64]:
         """Return the next `count` 64-bit words."""
         return np.asarray(self._bits.random_raw(count), np.uint64)
+
+    def skip(self, count: int) -> None:
+        """Leave the next `count` words out: a multiple of 4, before any word is asked for."""
+        if count % _WORDS_PER_COUNT:
+            raise ValueError(f"{count} words; only multiples of {_WORDS_PER_COUNT} can be skipped")
+        self._bits.advance(count // _WORDS_PER_COUNT)
 
     def permutation(self, count: int) -> NDArray[np.int64]:
         """Return a random order of `0 .. count - 1`: the ranks of as many random words."""

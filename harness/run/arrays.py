@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data import Dataset
-from harness.spec import Spec
+from harness.data.augment import augment
+from harness.spec import Augment, Spec
 
 Array = NDArray[Any]
+EPOCH_IMAGES = "epoch_images"
+_ROWS = 4096  # augmented at a time; the result does not depend on it
 
 
 def run_arrays(spec: Spec, outputs: int, dataset: Dataset) -> dict[str, Array]:
@@ -41,3 +44,27 @@ def write_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
     """Write each array to `folder/NAME.npy`; a worker reads them without a copy in between."""
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def write_epoch(
+    folder: Path,
+    images: NDArray[np.float32],
+    order: NDArray[np.int64],
+    augmentation: Augment,
+    seed: int,
+    epoch: int,
+) -> None:
+    """Write the training images as they are in one epoch to `folder`, as `EPOCH_IMAGES`.
+
+    `order` has the row numbers of the epoch, first to last. A row keeps its number, and the set
+    its size, so that orders mean what they meant and no backend sees a new shape; a row that is
+    not in `order` is zero.
+    """
+    path = folder / f"{EPOCH_IMAGES}.npy"
+    new = folder / f"{EPOCH_IMAGES}.new"
+    changed = np.lib.format.open_memmap(new, "w+", np.dtype(np.float32), images.shape)
+    for start in range(0, len(order), _ROWS):
+        rows = order[start : start + _ROWS]
+        changed[rows] = augment(images, rows, augmentation, seed, epoch, start)
+    changed.flush()
+    new.replace(path)  # never over the old one, which workers may still have in their memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.data import OrderHash
 from harness.errors import WorkerError
+from harness.run.arrays import EPOCH_IMAGES, write_epoch
 from harness.run.bench import Bench
 from harness.run.blocks import Block, training_blocks, turns
 from harness.run.cell import Cell
@@ -49,6 +51,7 @@ def train_seed(bench: Bench, seed: int, order_hash: OrderHash) -> None:
     bench.listener.seed_begins(seed, steps * sum(cell.running for cell in bench.cells))
     round_number = 0
     for epoch, blocks in enumerate(epochs):
+        _augment(bench, blocks, seed, epoch)
         for block in blocks:
             order_hash.update(block.order)
             _round(bench, block, seed, round_number)
@@ -58,6 +61,15 @@ def train_seed(bench: Bench, seed: int, order_hash: OrderHash) -> None:
     bench.each("", _measure_memory)
     if bench.plan.save_weights:
         bench.each("save weights", lambda cell: _save_weights(bench, cell, seed))
+
+
+def _augment(bench: Bench, blocks: Sequence[Block], seed: int, epoch: int) -> None:
+    """Give every cell the images of this epoch, where they change; that is not timed."""
+    augmentation = bench.plan.spec.training.augment
+    if augmentation is not None:
+        order = np.concatenate([block.order.ravel() for block in blocks])
+        write_epoch(bench.scratch, bench.dataset.train_images, order, augmentation, seed, epoch)
+        bench.each("", lambda cell: cell.ask("load", images=EPOCH_IMAGES))
 
 
 def _round(bench: Bench, block: Block, seed: int, round_number: int) -> None:

@@ -63,6 +63,11 @@ class Worker:
         self.session.load(self._array("train_images"), self._array("train_targets"))
         return {"seconds": seconds}, {}
 
+    def load(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Put other training images, as many, in the place of the first; the targets stay."""
+        self.session.load(self._array(fields["images"]), self._array("train_targets"))
+        return {}, {}
+
     def reset(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Begin anew from the given parameters."""
         self.session.reset(arrays, fields["seed"])
@@ -194,8 +199,8 @@ def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[flo
 
 
 COMMANDS = (
-    "prepare", "open", "reset", "gradients", "train", "activations", "state", "evaluate", "predict",
-    "memory", "close",
+    "prepare", "open", "load", "reset", "gradients", "train", "activations", "state", "evaluate",
+    "predict", "memory", "close",
 )  # fmt: skip
 
 

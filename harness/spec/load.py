@@ -204,7 +204,10 @@ def _fields_beside(loc: Sequence[int | str]) -> list[str]:
     """The fields of the part of the spec in which an unknown one was found."""
     from harness.spec import blocks, layers, training
 
-    parts: dict[str, type[BaseModel]] = {"training": training.Training}
+    parts: dict[str, type[BaseModel]] = {
+        "training": training.Training,
+        "augment": training.Augment,
+    }
     for kind in (*vars(layers).values(), *vars(blocks).values(), *vars(training).values()):
         if isinstance(kind, type) and issubclass(kind, BaseModel) and "type" in kind.model_fields:
             parts[str(kind.model_fields["type"].default)] = kind

@@ -124,6 +124,10 @@ class Spec(Model):
 
     @property
     def hash(self) -> str:
-        """Sixteen hex digits over everything but the description."""
-        text = self.model_dump_json(exclude={"description"})
+        """Sixteen hex digits over everything but the description.
+
+        A part that came later counts only where it is used: older specs keep their hash.
+        """
+        unused = set() if self.training.augment else {"augment"}
+        text = self.model_dump_json(exclude={"description": True, "training": unused})
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from harness.spec.layers import Model
 
@@ -153,6 +153,25 @@ Schedule = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="t
 SCHEDULE_TYPES = ("constant", "step", "cosine", "one_cycle")
 
 
+class Augment(Model):
+    """How training images are changed at random, anew in each epoch; in this order.
+
+    `crop_padding` pixels of zeros are put around an image, which is then cropped back to its
+    size; with `flip` one image in two is mirrored left to right; a square with side `cutout`
+    is set to zero, as far as it lies within the image. The harness does it, for all alike.
+    """
+
+    crop_padding: Annotated[int, Field(ge=0, le=1024)] = 0
+    flip: bool = False
+    cutout: Annotated[int, Field(ge=0, le=4096)] = 0
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not (self.crop_padding or self.flip or self.cutout):
+            raise ValueError("changes nothing; set crop_padding, flip or cutout, or leave it out")
+        return self
+
+
 class Training(Model):
     """How a model is trained. `last_batch` says what becomes of a last, partial batch.
 
@@ -170,6 +189,7 @@ class Training(Model):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     validation_split: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     last_batch: Literal["drop", "keep"] = "drop"
+    augment: Augment | None = None
 
     @field_validator("label_smoothing")
     @classmethod

@@ -22,7 +22,8 @@ DATASET = "synthetic:6x6x1:3:84"
 CLASSES = {
     name.lower(): f"flow_fakes:{name}"
     for name in (
-        "Twin Other Wrong Crashing Diverging Hanging Waiting Broken WithGpu Slow Slower Slowest"
+        "Twin Other Wrong Crashing Diverging Hanging Waiting Broken WithGpu Slow Slower Slowest "
+        "Recording"
     ).split()
 }
 

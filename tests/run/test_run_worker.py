@@ -57,6 +57,13 @@ def test_opening_writes_the_source_and_loads_the_training_set(worker, tmp_path):
     assert worker.session.seed == 5
 
 
+def test_other_training_images_take_the_place_of_the_first_and_the_targets_stay(worker, tmp_path):
+    np.save(tmp_path / "epoch_images.npy", 1 - IMAGES)
+    assert worker.load({"images": "epoch_images"}, {}) == ({}, {})
+    assert np.array_equal(worker.session.images, 1 - IMAGES)
+    assert np.array_equal(worker.session.targets, TARGETS)
+
+
 @pytest.mark.parametrize("size", [1, 3, 4, 11, 64])
 def test_every_image_of_a_split_counts_once_whatever_the_batch(worker, size):
     fields, _ = worker.evaluate({"split": "test", "batch_size": size}, {})

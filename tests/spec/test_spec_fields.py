@@ -32,7 +32,7 @@ UNKNOWN = {
     ),
     "of the training": (
         toml(training="[training]\nbatchsize = 3\n"),
-        "training.batchsize: unknown field; allowed: batch_size, clip_norm, epochs, "
+        "training.batchsize: unknown field; allowed: augment, batch_size, clip_norm, epochs, "
         "label_smoothing, last_batch, loss, optimizer, schedule, validation_split. "
         "Did you mean 'batch_size'?",
     ),
