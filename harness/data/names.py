@@ -9,6 +9,8 @@ from harness.data.digits import TEST, TRAIN, load_digits
 from harness.data.mnist import CLASSES, load_mnist, locate
 from harness.data.npz import load_npz
 from harness.data.published import SOURCES, Source
+from harness.data.regression import FORM as REGRESSION_FORM
+from harness.data.regression import load_regression
 from harness.data.synthetic import FORM, load_synthetic
 from harness.errors import DataError, did_you_mean
 
@@ -39,12 +41,14 @@ def load(name: str) -> Dataset:
             return load_mnist(SOURCES[name])
         if kind == "synthetic":
             return load_synthetic(name)
+        if kind == "synthetic-regression":
+            return load_regression(name)
         if kind == "npz":
             return load_npz(name)
     except (OSError, MemoryError) as fault:
         raise DataError(f"dataset {name!r}: {str(fault) or 'not enough memory'}") from fault
-    known = ["digits", *SOURCES, "npz:FILE", FORM]
-    near = did_you_mean(kind, ["digits", *SOURCES, "npz", "synthetic"])
+    known = [info.name for info in catalog()]
+    near = did_you_mean(kind, [name.partition(":")[0] for name in known])
     raise DataError(
         f"unknown dataset {name!r}; known: {', '.join(known)}.{near} "
         "Try: python -m harness datasets"
@@ -64,11 +68,15 @@ def catalog() -> list[DatasetInfo]:
             "bundled with scikit-learn",
         ),
         *map(_idx_info, SOURCES.values()),
-        DatasetInfo("npz:FILE", "your own arrays", "HxWxC", None, None, None, "your file"),
-        DatasetInfo(
-            FORM, "a pattern per class, plus noise", "HxWxC", None, None, None, "generated"
-        ),
+        _open_info("npz:FILE", "your own arrays", "your file"),
+        _open_info(FORM, "a pattern per class, plus noise", "generated"),
+        _open_info(REGRESSION_FORM, "values that depend on the image", "generated"),
     ]
+
+
+def _open_info(form: str, description: str, where: str) -> DatasetInfo:
+    """Return the line of datasets whose shapes are told by their name or files."""
+    return DatasetInfo(form, description, "HxWxC", None, None, None, where)
 
 
 def _idx_info(source: Source) -> DatasetInfo:

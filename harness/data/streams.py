@@ -31,6 +31,9 @@ class Stream(IntEnum):
     TRAIN_NOISE = 8
     TEST_NOISE = 9
     AUGMENT = 10
+    REGRESSION_CELLS = 11
+    REGRESSION_TRAIN = 12
+    REGRESSION_TEST = 13
 
 
 class RawBits:

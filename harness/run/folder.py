@@ -23,11 +23,12 @@ SUMMARY_COLUMNS = (
     "warmup_seconds train_seconds eval_seconds train_images_per_second "
     "train_images_per_second_low train_images_per_second_high step_ms_p50 step_ms_p95 step_ms_p99 "
     "steady_from_block steady_blocks predict_images_per_second predict_ms_p50 predict_ms_p99 "
-    "peak_host_bytes peak_device_bytes train_loss test_loss test_accuracy machine_key commit dirty"
+    "peak_host_bytes peak_device_bytes train_loss test_loss test_accuracy test_rmse test_mae "
+    "machine_key commit dirty"
 ).split()
 SAMPLE_COLUMNS = (
     "run_id backend variant device seed round position phase epoch block steps images seconds "
-    "loss accuracy started_at"
+    "loss accuracy rmse mae started_at"
 ).split()
 TEXT_COLUMNS = frozenset(
     "run_id started_at status error note backend variant framework_version versions model "

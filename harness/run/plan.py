@@ -162,7 +162,7 @@ def check_images(spec: Spec, outputs: int, dataset: Dataset) -> None:
         if spec.training.loss == "cross_entropy":
             raise UsageError(
                 f"model {spec.name!r}: cross_entropy needs class labels, but dataset "
-                f'{dataset.name!r} has real targets. Try: loss = "mean_squared_error"'
+                f'{dataset.name!r} has real targets. Try: loss = "mean_squared_error" or "huber"'
             )
         width = dataset.train_labels.shape[1]
         if width != outputs:
@@ -170,10 +170,24 @@ def check_images(spec: Spec, outputs: int, dataset: Dataset) -> None:
                 f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has {width} "
                 f"targets for each image. Try: units = {width} in the last layer"
             )
+        if spec.training.loss == "binary_cross_entropy":
+            _check_shares(spec, dataset)
     elif dataset.classes > max(outputs, 2 * (spec.training.loss == "binary_cross_entropy")):
         raise UsageError(
             f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has "
             f"{dataset.classes} classes. Try: units = {dataset.classes} in the last layer"
+        )
+
+
+def _check_shares(spec: Spec, dataset: Dataset) -> None:
+    """Refuse, for binary_cross_entropy, targets that are no probabilities."""
+    low = min(dataset.train_labels.min(), dataset.test_labels.min())
+    high = max(dataset.train_labels.max(), dataset.test_labels.max())
+    if low < 0 or high > 1:
+        raise UsageError(
+            f"model {spec.name!r}: binary_cross_entropy needs targets from 0 to 1, dataset "
+            f"{dataset.name!r} has them from {low:g} to {high:g}. "
+            'Try: loss = "mean_squared_error" or "huber"'
         )
 
 

@@ -14,12 +14,13 @@ from harness.errors import WorkerError
 from harness.run.arrays import EPOCH_IMAGES, write_epoch
 from harness.run.bench import Bench
 from harness.run.blocks import Block, training_blocks, turns
-from harness.run.cell import Cell
+from harness.run.cell import Cell, Fields
 from harness.run.folder import now
 from harness.run.listener import Progress
 from harness.run.weights import write_weights
 
 PREDICT_ROUNDS = 4
+SCORES = ("loss", "accuracy", "rmse", "mae")
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,9 @@ def _after_epoch(
     if len(validation):
         _evaluate(bench, cell, seed, epoch, "train", validation)
     if is_last or not len(validation):
-        loss, accuracy, seconds = _evaluate(bench, cell, seed, epoch, "test", None)
-        cell.results["test_loss"], cell.results["test_accuracy"] = loss, accuracy
-        cell.results["eval_seconds"] = seconds
+        found = _evaluate(bench, cell, seed, epoch, "test", None)
+        cell.results |= {f"test_{name}": found[name] for name in SCORES}
+        cell.results["eval_seconds"] = found["seconds"]
     of_epoch = [block for block in cell.blocks if block["epoch"] == epoch + 1]
     weights = [block["images"] for block in of_epoch]
     if of_epoch:
@@ -137,12 +138,12 @@ def _evaluate(
     epoch: int,
     split: str,
     rows: NDArray[np.int64] | None,
-) -> tuple[float, float | None, float]:
+) -> Fields:
     started_at = now()
     arrays = {} if rows is None else {"rows": rows}
     size = bench.plan.spec.training.batch_size
     fields, _ = cell.ask("evaluate", arrays, split=split, batch_size=size)
-    loss, accuracy, seconds = fields["loss"], fields["accuracy"], fields["seconds"]
+    scores = {name: fields[name] for name in SCORES}
     phase = "test" if rows is None else "validation"
     bench.sample(
         cell,
@@ -150,13 +151,12 @@ def _evaluate(
         seed=seed,
         epoch=epoch + 1,
         images=fields["images"],
-        seconds=seconds,
-        loss=loss,
-        accuracy=accuracy,
+        seconds=fields["seconds"],
         started_at=started_at,
+        **scores,
     )
-    bench.listener.evaluated(cell.label, seed, epoch + 1, phase, loss, accuracy)
-    return loss, accuracy, seconds
+    bench.listener.evaluated(cell.label, seed, epoch + 1, phase, fields["loss"], fields["accuracy"])
+    return fields
 
 
 def _predict(bench: Bench, seed: int) -> None:

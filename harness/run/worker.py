@@ -15,7 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 from time import perf_counter
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,13 +126,9 @@ class Worker:
             seconds += perf_counter() - started
             outputs.append(logits[:count])
         found = np.concatenate(outputs)
-        loss, accuracy = score(self.spec, found, targets[rows])
-        return {
-            "seconds": seconds,
-            "loss": loss,
-            "accuracy": accuracy,
-            "images": len(rows),
-        }, {"logits": found} if fields.get("logits", False) else {}
+        scores = score(self.spec, found, targets[rows])._asdict()
+        answer = {"seconds": seconds, "images": len(rows), **scores}
+        return answer, {"logits": found} if fields.get("logits", False) else {}
 
     def predict(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Time `calls` predictions of one batch, from host array to host array."""
@@ -168,14 +164,25 @@ def _masks(arrays: Arrays) -> Arrays | None:
     return masks or None
 
 
-def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[float, float | None]:
-    """Return the mean loss, without label smoothing, and the share of images that are right.
+class Score(NamedTuple):
+    """Mean loss; the share of images that are right, or else how far off the values are."""
+
+    loss: float
+    accuracy: float | None = None
+    rmse: float | None = None
+    mae: float | None = None
+
+
+def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
+    """Return the mean loss, without label smoothing, and what says more to a reader.
 
     `targets` are class numbers `[n]`, of which the largest output should be the right one, or
     values `[n, outputs]`: one-hot rows count as classes, a single output as the choice between
-    two in binary_cross_entropy; other values have no accuracy.
+    two in binary_cross_entropy. Other values have, over images and outputs, the root of the mean
+    squared error and the mean absolute error; of probabilities in binary_cross_entropy.
     """
     outputs = outputs.astype(np.float64)
+    predicted = outputs
     match spec.training.loss:
         case "mean_squared_error":
             loss = float(((outputs - targets) ** 2).mean())
@@ -185,17 +192,19 @@ def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[flo
         case "binary_cross_entropy":
             log_one = np.maximum(outputs, 0) + np.log1p(np.exp(-np.abs(outputs)))
             loss = float((log_one - outputs * targets).mean())
+            predicted = 0.5 * (1 + np.tanh(outputs / 2))  # sigmoid, without overflow
         case "cross_entropy":
             shifted = outputs - outputs.max(1, keepdims=True)
             picked = shifted[np.arange(len(targets)), targets]
             loss = float((np.log(np.exp(shifted).sum(1)) - picked).mean())
-            return loss, float((outputs.argmax(1) == targets).mean())
-    if targets.shape[1] == 1 and spec.training.loss == "binary_cross_entropy":
-        return loss, float(((outputs > 0) == (targets > 0.5)).mean())
-    one_hot = targets.shape[1] > 1 and bool((np.sort(targets, axis=1)[:, :-1] == 0).all())
-    if not one_hot:
-        return loss, None
-    return loss, float((outputs.argmax(1) == targets.argmax(1)).mean())
+            return Score(loss, float((outputs.argmax(1) == targets).mean()))
+    are_choices = bool(np.isin(targets, (0, 1)).all())
+    if are_choices and targets.shape[1] == 1 and spec.training.loss == "binary_cross_entropy":
+        return Score(loss, float(((outputs > 0) == (targets > 0.5)).mean()))
+    if are_choices and targets.shape[1] > 1 and bool((targets.sum(1) == 1).all()):
+        return Score(loss, float((outputs.argmax(1) == targets.argmax(1)).mean()))
+    rmse, mae = np.sqrt(((predicted - targets) ** 2).mean()), np.abs(predicted - targets).mean()
+    return Score(loss, None, float(rmse), float(mae))
 
 
 COMMANDS = (

@@ -45,7 +45,7 @@ class Line:
 
     def values(self, column: str) -> list[float]:
         """Return a column over the finished seeds, without gaps."""
-        return [row[column] for row in self.finished if row[column] is not None]
+        return [row[column] for row in self.finished if row.get(column) is not None]
 
     def typical(self, column: str) -> float | None:
         """Return the median of a column over the finished seeds."""
@@ -75,7 +75,9 @@ def _line(lines: dict[tuple[str, str], Line], row: Row) -> Line:
 def results_table(lines: Sequence[Line]) -> Table:
     """Return the table; it fits a terminal of 80 columns."""
     table = Table(pad_edge=False, box=None, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("\nbackend", "\non", "test\naccuracy %", "same\nnet"):
+    is_regression = any(line.values("test_rmse") for line in lines)
+    score = "test\nrmse" if is_regression else "test\naccuracy %"
+    for name in ("\nbackend", "\non", score, "same\nnet"):
         table.add_column(name, no_wrap=True)
     figures = (
         "train\nimages/s",
@@ -106,7 +108,7 @@ def _cells(line: Line, fastest: Line | None) -> list[str | Text]:
     return [
         line.backend,
         line.device,
-        _accuracy(line.values("test_accuracy")) if status == "ok" else Text(status, "red"),
+        _score(line) if status == "ok" else Text(status, "red"),
         same,
         speed if line.comparable else f"({speed})",
         ratio,
@@ -116,11 +118,15 @@ def _cells(line: Line, fastest: Line | None) -> list[str | Text]:
     ]
 
 
-def _accuracy(values: Sequence[float]) -> str:
+def _score(line: Line) -> str:
+    """Return mean and spread over seeds: of the accuracy, in per cent, or else of the error."""
+    shares, errors = line.values("test_accuracy"), line.values("test_rmse")
+    values = [100 * share for share in shares] or errors
     if not values:
         return "-"
-    spread = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{100 * mean(values):.2f}{spread}"
+    form = ".2f" if shares else ".3g"
+    spread = f" ± {stdev(values):{form}}" if len(values) > 1 else ""
+    return f"{mean(values):{form}}{spread}"
 
 
 def _figure(value: float | None) -> str:

@@ -16,13 +16,19 @@ def test_an_unknown_name_is_answered_with_the_known_ones_and_the_nearest():
         load("minst")
     assert str(caught.value) == (
         "unknown dataset 'minst'; known: digits, fashion-mnist, mnist, npz:FILE, "
-        "synthetic:HxWxC:classes:n. Did you mean 'mnist'? Try: python -m harness datasets"
+        "synthetic:HxWxC:classes:n, synthetic-regression:HxWxC:outputs:n. "
+        "Did you mean 'mnist'? Try: python -m harness datasets"
     )
 
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("MNIST", "mnist"), ("digit", "digits"), ("sinthetic:8x8x1:2:10", "synthetic")],
+    [
+        ("MNIST", "mnist"),
+        ("digit", "digits"),
+        ("sinthetic:8x8x1:2:10", "synthetic"),
+        ("synthetic-regresion:8x8x1:2:10", "synthetic-regression"),
+    ],
 )
 def test_a_near_miss_is_recognised(name, near):
     with pytest.raises(DataError, match=f"Did you mean '{near}'"):
@@ -43,6 +49,7 @@ def test_the_catalog_lists_what_can_be_loaded():
         "mnist",
         "npz:FILE",
         "synthetic:HxWxC:classes:n",
+        "synthetic-regression:HxWxC:outputs:n",
     ]
     assert rows["digits"].where == "bundled with scikit-learn"
     assert rows["synthetic:HxWxC:classes:n"].where == "generated"

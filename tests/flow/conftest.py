@@ -45,12 +45,12 @@ def go(tmp_path: Path):
     """Run the named backends on the small model."""
 
     def gone(*names: str, model: str = MODEL, listener: Listener | None = None, **options) -> Ran:
-        spec = parse_spec(model, "small")
+        spec, dataset = parse_spec(model, "small"), options.pop("dataset", DATASET)
         options = {"seeds": 2, "device": "cpu", "threads": 1, "block_steps": 4, **options}
         known = [info(name) for name in (*names, "numpy")]
-        plan = make_plan(spec, DATASET, known[:-1], known, **options)
+        plan = make_plan(spec, dataset, known[:-1], known, **options)
         folder = ResultsFolder(tmp_path / "out")
-        run(plan, load(DATASET), folder, listener or Listener())
+        run(plan, load(dataset), folder, listener or Listener())
         return Ran(folder.path)
 
     return gone

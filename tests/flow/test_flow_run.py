@@ -28,7 +28,16 @@ def test_two_backends_of_one_network_get_the_same_and_do_the_same(go):
 def test_every_column_of_the_design_is_filled(go):
     row = go("twin", seeds=1).row("twin")
     empty = {name for name, value in row.items() if value is None}
-    assert empty <= {"error", "note", "variant", "peak_device_bytes", "commit", "dirty"}
+    assert empty <= {
+        "error",
+        "note",
+        "variant",
+        "peak_device_bytes",
+        "commit",
+        "dirty",
+        "test_rmse",
+        "test_mae",
+    }
 
 
 def test_all_train_in_every_round_in_turns_that_vary(go):

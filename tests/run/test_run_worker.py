@@ -130,24 +130,39 @@ def test_closing_closes_the_session_if_there_is_one(worker):
 
 def test_the_loss_is_that_of_large_logits_too():
     outputs = np.array([[1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]], np.float32)
-    loss, correct = score(SPEC, outputs, np.array([1, 0], np.int32))
-    assert loss == pytest.approx((1000 + np.log(3)) / 2)
-    assert correct == 0.5
+    found = score(SPEC, outputs, np.array([1, 0], np.int32))
+    assert found.loss == pytest.approx((1000 + np.log(3)) / 2)
+    assert found[1:] == (0.5, None, None)
 
 
 def test_squared_error_is_the_mean_over_images_and_outputs():
     outputs = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], np.float32)
     targets = np.array([[1.0, 0.0, 3.0], [0.5, 0.0, 0.0]], np.float32)
-    loss, correct = score(SQUARED, outputs, targets)
-    assert loss == pytest.approx((4 + 0.25) / 6)
-    assert correct is None
+    found = score(SQUARED, outputs, targets)
+    assert found.loss == pytest.approx((4 + 0.25) / 6)
+    assert found.accuracy is None
+    assert found.rmse == pytest.approx(np.sqrt(4.25 / 6))
+    assert found.mae == pytest.approx(2.5 / 6)
 
 
 def test_one_hot_targets_have_an_accuracy_and_single_values_have_none():
     outputs = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]], np.float32)
     one_hot = np.array([[0, 1, 0], [0, 0, 1]], np.float32)
-    assert score(SQUARED, outputs, one_hot)[1] == 0.5
-    assert score(SQUARED, outputs[:, :1], one_hot[:, :1])[1] is None
+    assert score(SQUARED, outputs, one_hot)[1:] == (0.5, None, None)
+    assert score(SQUARED, outputs[:, :1], one_hot[:, :1]).accuracy is None
+
+
+def test_rows_with_one_value_besides_zeros_are_values_unless_it_is_one():
+    outputs, targets = np.zeros((2, 3)), np.array([[0, 2.0, 0], [0, 0, 1.0]], np.float32)
+    assert score(SQUARED, outputs, targets).rmse == pytest.approx(np.sqrt(5 / 6))
+
+
+def test_shares_are_compared_with_probabilities_and_choices_counted():
+    binary = parse_spec(HEAD + LAYERS + '[training]\nloss = "binary_cross_entropy"\n', "test")
+    logits = np.array([[800.0], [0.0]])
+    found = score(binary, logits, np.array([[0.9], [0.7]], np.float32))
+    assert (found.accuracy, found.mae) == (None, pytest.approx(0.15))
+    assert score(binary, logits, np.array([[1.0], [0.0]], np.float32))[1:] == (1.0, None, None)
 
 
 def conversation(*commands: dict) -> list[dict]:

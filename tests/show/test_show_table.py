@@ -148,3 +148,16 @@ def test_every_column_is_explained_beside_the_results():
     text = (Path(__file__).parents[2] / "results" / "README.md").read_text(encoding="utf-8")
     missing = [name for name in (*SUMMARY_COLUMNS, *SAMPLE_COLUMNS) if f"`{name}`" not in text]
     assert missing == []
+
+
+def test_where_targets_are_values_the_table_has_their_error_and_there_is_no_verdict(show):
+    rows = [
+        row(name, seed=seed, test_accuracy=None, test_rmse=0.02 * (seed + 1), test_mae=0.01)
+        for name in ("torch", "flax")
+        for seed in range(2)
+    ]
+    table, said = show(rows)
+    assert "rmse" in table
+    assert "accuracy" not in table
+    assert "0.03 ± 0.0141" in table
+    assert said == []
