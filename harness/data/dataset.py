@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from harness.errors import DataError
 Images = NDArray[np.float32]
 Labels = NDArray[np.int32] | NDArray[np.float32]
 
-MAX_BYTES = 8 * 2**30  # of one dataset held as float32; more is a mistyped number
+MAX_BYTES = 256 * 2**30  # of one dataset as float32; more is a mistyped number
 MAX_CLASSES = 100_000
 
 
@@ -26,6 +26,7 @@ class Dataset:
 
     Images are float32 `[n, height, width, channels]`. Labels are int32 `[n]` in
     `0 .. classes - 1`, or, for regression (`classes` is None), float32 targets `[n, k]`.
+    Large ones are memory-mapped, hence read-only (see `store`).
     `hash` is the first 16 hex digits of a SHA-256 over the four arrays.
     """
 
@@ -54,6 +55,14 @@ def build(
     return Dataset(name, *train, *test, classes, fingerprint([*train, *test]))
 
 
+def build_from(name: str, arrays: Mapping[str, NDArray[Any]], classes: int | None) -> Dataset:
+    """Make a `Dataset` of arrays called as its fields, already checked; add its hash."""
+    train, test = (
+        (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "test")
+    )
+    return build(name, train, test, classes)
+
+
 def fingerprint(arrays: Iterable[NDArray[Any]]) -> str:
     """Sixteen hex digits of a SHA-256 over the dtype, shape and little-endian bytes of each."""
     digest = hashlib.sha256()
@@ -74,8 +83,16 @@ def check_size(elements: int) -> None:
 
     Raises `DataError`.
     """
-    if elements * 4 > MAX_BYTES:
+    check_bytes(elements * 4)
+
+
+def check_bytes(count: int) -> None:
+    """Refuse, before anything is allocated, more than `MAX_BYTES`.
+
+    Raises `DataError`.
+    """
+    if count > MAX_BYTES:
         raise DataError(
-            f"{elements * 4:,} bytes as float32; allowed: up to {MAX_BYTES:,} (8 GiB) for "
+            f"{count:,} bytes as float32; allowed: up to {MAX_BYTES:,} (256 GiB) for "
             "training and test images and labels together. Try: fewer or smaller images"
         )

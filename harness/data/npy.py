@@ -9,6 +9,7 @@ import math
 import re
 import struct
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ _HEADER = re.compile(
 )
 _NUMBERS = re.compile(r"[<>|=]?(?:[iu][1248]|f[248])", re.ASCII)
 _ENCRYPTED = 0x1
+_MAX_RATIO = 1032  # of deflate, see https://zlib.net/zlib_tech.html
 
 
 @dataclass(frozen=True)
@@ -65,19 +67,40 @@ def check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
     return header
 
 
-def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, header: Header) -> NDArray[Any]:
-    """Return the array that `check_member` gave `header` for, in C order.
+def check_packing(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse a size that no archive of this length can unpack to: it would be allocated.
 
-    Raises `DataError` if it is truncated, `zipfile`'s errors for a damaged archive.
+    Raises `DataError`.
     """
+    ratio = _MAX_RATIO if member.compress_type == zipfile.ZIP_DEFLATED else 1
+    if member.file_size > ratio * min(member.compress_size, archive.start_dir):
+        raise DataError(
+            f"damaged: {member.file_size} bytes cannot be packed into {member.compress_size}"
+        )
+
+
+def read_rows(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, header: Header, count: int
+) -> Iterator[NDArray[Any]]:
+    """Yield the array that `check_member` gave `header` for, in C order, `count` rows at a time.
+
+    One in Fortran order comes whole, as its rows lie scattered. The last step compares the
+    archive's checksum. Raises `DataError` if it is truncated, `zipfile`'s errors for a damaged
+    archive.
+    """
+    size = header.shape[0]
+    step = size if header.fortran_order else count
+    row = math.prod(header.shape[1:]) * header.dtype.itemsize
     with archive.open(member) as stream:
         read_exactly(stream, header.offset, "header")
-        body = read_exactly(stream, header.elements * header.dtype.itemsize, "array")
+        for start in range(0, size, step):
+            rows = min(step, size - start)
+            flat = np.frombuffer(read_exactly(stream, rows * row, "array"), header.dtype)
+            if header.fortran_order:
+                yield np.ascontiguousarray(flat.reshape(header.shape[::-1]).T)
+            else:
+                yield flat.reshape(rows, *header.shape[1:])
         stream.read(1)  # at the end of the member, zipfile compares its checksum
-    flat = np.frombuffer(body, header.dtype)
-    if header.fortran_order:
-        return np.ascontiguousarray(flat.reshape(header.shape[::-1]).T)
-    return flat.reshape(header.shape)
 
 
 def read_header(stream: Readable) -> Header:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +18,30 @@ from harness.data.dataset import (
     Dataset,
     Images,
     Labels,
-    build,
+    build_from,
     check_size,
     unit_interval,
 )
 from harness.data.faults import within
-from harness.data.npy import check_member, read_member
+from harness.data.npy import Header, check_member, check_packing, read_rows
+from harness.data.store import Arrays, Form, file_state, key_of, make_arrays
 from harness.data.streams import RawBits, Stream
 from harness.errors import DataError
 
-Pair = tuple[Images, Labels]
-
 _FOUR = ("x_train", "y_train", "x_test", "y_test")
 _TWO = ("images", "labels")
+_BLOCK = 2**22  # values converted at a time; the result does not depend on it
 # All that zipfile, struct and zlib are known to raise for bytes that are no zip archive.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The open archive, and the headers of the arrays that are used."""
+
+    archive: zipfile.ZipFile
+    members: Mapping[str, zipfile.ZipInfo]
+    headers: Mapping[str, Header]
 
 
 def load_npz(name: str) -> Dataset:
@@ -47,24 +58,16 @@ def load_npz(name: str) -> Dataset:
             f"dataset {name!r}: no such file: {path}. Try: npz:FILE, FILE as written by numpy.savez"
         )
     with within(str(path)):
-        arrays = _read(path)
-        if "images" in arrays:
-            train, test = _split(*_pair(arrays, "images", "labels"))
-        else:
-            train, test = _pair(arrays, "x_train", "y_train"), _pair(arrays, "x_test", "y_test")
-            _check_alike(train, test)
-        return build(name, train, test, _classes(train[1], test[1]))
+        try:
+            with zipfile.ZipFile(path) as archive:
+                arrays = _load(_check(archive), key_of("npz", file_state(path)))
+        except _DAMAGE as fault:
+            raise DataError(f"damaged, or no .npz file: {fault}") from fault
+        return build_from(name, arrays, _classes(arrays["train_labels"], arrays["test_labels"]))
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _read_arrays(archive)
-    except _DAMAGE as fault:
-        raise DataError(f"damaged, or no .npz file: {fault}") from fault
-
-
-def _read_arrays(archive: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
+def _check(archive: zipfile.ZipFile) -> _Source:
+    """Look at the headers of the arrays, before anything is unpacked."""
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     names = _choose(list(members))
     headers = {}
@@ -72,11 +75,10 @@ def _read_arrays(archive: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
         with within(f"array {name!r}"):
             headers[name] = check_member(archive, members[name])
     check_size(sum(header.elements for header in headers.values()))
-    arrays = {}
     for name in names:
         with within(f"array {name!r}"):
-            arrays[name] = read_member(archive, members[name], headers[name])
-    return arrays
+            check_packing(archive, members[name])
+    return _Source(archive, members, headers)
 
 
 def _choose(found: list[str]) -> tuple[str, ...]:
@@ -91,42 +93,108 @@ def _choose(found: list[str]) -> tuple[str, ...]:
     return _FOUR
 
 
-def _pair(arrays: dict[str, NDArray[Any]], images_name: str, labels_name: str) -> Pair:
-    """Check two arrays that belong together, and bring them to their final types."""
-    raw_images, raw_labels = arrays[images_name], arrays[labels_name]
-    for name, array in ((images_name, raw_images), (labels_name, raw_labels)):
-        if array.ndim == 0 or array.size == 0:
-            raise DataError(f"array {name!r}: shape {array.shape}; it is empty")
-    if len(raw_images) != len(raw_labels):
+def _load(source: _Source, key: str) -> Arrays:
+    if "images" in source.headers:
+        return _load_two(source, key)
+    forms = _pair(source, "train", "x_train", "y_train") | _pair(source, "test", "x_test", "y_test")
+    for name, part in (("x_test", "images"), ("y_test", "labels")):
+        (one, one_dtype), (other, other_dtype) = forms[f"train_{part}"], forms[f"test_{part}"]
+        if (one_dtype, one[1:]) != (other_dtype, other[1:]):
+            raise DataError(
+                f"array {name!r}: {np.dtype(other_dtype)} {other}; for training: "
+                f"{np.dtype(one_dtype)} {one}; all but the first size must agree"
+            )
+
+    def fill(made: Arrays) -> None:
+        for part in ("train", "test"):
+            for letter, kind in (("x", "images"), ("y", "labels")):
+                out = made[f"{part}_{kind}"]
+                _convert(source, f"{letter}_{part}", out, out, np.zeros(len(out), np.bool_))
+
+    return make_arrays(key, forms, fill)
+
+
+def _load_two(source: _Source, key: str) -> Arrays:
+    """Load a set without a test set; some of its rows are taken for that."""
+    forms = _pair(source, "all", "images", "labels")
+    count = source.headers["images"].shape[0]
+    if count < 2:
+        raise DataError("array 'images': 1 image; at least 2 needed, for training and test")
+    is_test = np.zeros(count, np.bool_)
+    is_test[RawBits(Stream.NPZ, seed=0).permutation(count)[: max(1, count // 5)]] = True
+    counts = {"train": int((~is_test).sum()), "test": int(is_test.sum())}
+    halves: dict[str, Form] = {}
+    for kind in _TWO:
+        shape, dtype = forms[f"all_{kind}"]
+        halves |= {f"{part}_{kind}": ((n, *shape[1:]), dtype) for part, n in counts.items()}
+
+    def fill(made: Arrays) -> None:
+        for kind in _TWO:
+            _convert(source, kind, made[f"train_{kind}"], made[f"test_{kind}"], is_test)
+
+    return make_arrays(key, halves, fill)
+
+
+def _pair(source: _Source, part: str, images_name: str, labels_name: str) -> dict[str, Form]:
+    """Check the headers of two arrays that belong together; return what they will become."""
+    images, labels = source.headers[images_name], source.headers[labels_name]
+    for name, header in ((images_name, images), (labels_name, labels)):
+        if header.shape == () or header.elements == 0:
+            raise DataError(f"array {name!r}: shape {header.shape}; it is empty")
+    if images.shape[0] != labels.shape[0]:
         raise DataError(
-            f"array {labels_name!r}: {len(raw_labels)} labels for the {len(raw_images)} images "
+            f"array {labels_name!r}: {labels.shape[0]} labels for the {images.shape[0]} images "
             f"of {images_name!r}"
         )
     with within(f"array {images_name!r}"):
-        images = _images(raw_images)
+        images_form = _images_form(images)
     with within(f"array {labels_name!r}"):
-        return images, _labels(raw_labels)
+        return {f"{part}_images": images_form, f"{part}_labels": _labels_form(labels)}
 
 
-def _split(images: Images, labels: Labels) -> tuple[Pair, Pair]:
-    if len(images) < 2:
-        raise DataError("array 'images': 1 image; at least 2 needed, for training and test")
-    order = RawBits(Stream.NPZ, seed=0).permutation(len(images))
-    count = max(1, len(images) // 5)
-    test, train = np.sort(order[:count]), np.sort(order[count:])
-    return (images[train], labels[train]), (images[test], labels[test])
+def _images_form(header: Header) -> Form:
+    if len(header.shape) not in (3, 4):
+        raise DataError(f"shape {header.shape}; allowed: [n, h, w] or [n, h, w, c]")
+    if header.dtype != np.uint8 and header.dtype.kind != "f":
+        raise DataError(f"{header.dtype} images; allowed: uint8, or floats")
+    return (*header.shape, 1)[:4], np.float32
 
 
-def _check_alike(train: Pair, test: Pair) -> None:
-    for name, one, other in zip(("x_test", "y_test"), train, test, strict=True):
-        if (one.dtype, one.shape[1:]) != (other.dtype, other.shape[1:]):
-            raise DataError(
-                f"array {name!r}: {other.dtype} {other.shape}; for training: {one.dtype} "
-                f"{one.shape}; all but the first size must agree"
-            )
+def _labels_form(header: Header) -> Form:
+    count = header.shape[0]
+    if len(header.shape) > 2:
+        raise DataError(f"shape {header.shape}; allowed: [n] or [n, k]")
+    if header.dtype.kind == "f":
+        return (count, header.elements // count), np.float32
+    if header.elements != count:
+        raise DataError(
+            f"shape {header.shape}; class labels are [n] (or save one-hot rows "
+            "as labels.argmax(axis=1))"
+        )
+    return (count,), np.int32
 
 
-def _classes(train: Labels, test: Labels) -> int | None:
+def _convert(
+    source: _Source, name: str, train: NDArray[Any], test: NDArray[Any], is_test: NDArray[np.bool_]
+) -> None:
+    """Read an array, bring it to its final type, and put each row into one of the two sets."""
+    header = source.headers[name]
+    rows = max(1, _BLOCK * header.shape[0] // header.elements)
+    convert = _images if train.ndim == 4 else _labels
+    start, tests = 0, 0
+    with within(f"array {name!r}"):
+        for block in read_rows(source.archive, source.members[name], header, rows):
+            done = convert(block).reshape(len(block), *train.shape[1:])
+            chosen = is_test[start : start + len(done)]
+            for out, part, at in (
+                (train, done[~chosen], start - tests),
+                (test, done[chosen], tests),
+            ):
+                out[at : at + len(part)] = part
+            start, tests = start + len(done), tests + int(chosen.sum())
+
+
+def _classes(train: NDArray[Any], test: NDArray[Any]) -> int | None:
     if train.dtype != np.int32:
         return None
     classes = int(max(train.max(), test.max())) + 1
@@ -136,31 +204,16 @@ def _classes(train: Labels, test: Labels) -> int | None:
 
 
 def _images(array: NDArray[Any]) -> Images:
-    if array.ndim not in (3, 4):
-        raise DataError(f"shape {array.shape}; allowed: [n, h, w] or [n, h, w, c]")
-    if array.ndim == 3:
-        array = array[..., np.newaxis]
-    if array.dtype == np.uint8:
-        return unit_interval(array)
-    if array.dtype.kind != "f":
-        raise DataError(f"{array.dtype} images; allowed: uint8, or floats")
-    return _finite(array)
+    return unit_interval(array) if array.dtype == np.uint8 else _finite(array)
 
 
 def _labels(array: NDArray[Any]) -> Labels:
-    if array.ndim > 2:
-        raise DataError(f"shape {array.shape}; allowed: [n] or [n, k]")
     if array.dtype.kind == "f":
-        return _finite(array.reshape(len(array), -1))
-    if array.size != len(array):
-        raise DataError(
-            f"shape {array.shape}; class labels are [n] (or save one-hot rows "
-            "as labels.argmax(axis=1))"
-        )
+        return _finite(array)
     low, high = int(array.min()), int(array.max())
     if low < 0 or high >= MAX_CLASSES:
         raise DataError(f"labels from {low} to {high}; allowed: 0 to {MAX_CLASSES - 1}")
-    return array.reshape(-1).astype(np.int32)
+    return array.astype(np.int32)
 
 
 def _finite(array: NDArray[Any]) -> NDArray[np.float32]:

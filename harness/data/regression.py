@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.dataset import Dataset, Images, build, check_size
+from harness.data.dataset import Dataset, Images, build_from, check_size
 from harness.data.faults import within
 from harness.data.resize import bilinear
+from harness.data.store import Arrays, key_of, make_arrays
 from harness.data.streams import RawBits, Stream
 from harness.errors import DataError
 
@@ -52,9 +53,16 @@ def load_regression(name: str) -> Dataset:
     """
     request = _parse(name)
     chosen = _cells(request)
-    train = _make(request, chosen, request.n, Stream.REGRESSION_TRAIN)
-    test = _make(request, chosen, request.test, Stream.REGRESSION_TEST)
-    return build(name, train, test, classes=None)
+    image = (request.height, request.width, request.channels)
+    counts = {"train": request.n, "test": request.test}
+    images = {f"{part}_images": ((n, *image), np.float32) for part, n in counts.items()}
+    labels = {f"{part}_labels": ((n, request.outputs), np.float32) for part, n in counts.items()}
+
+    def fill(made: Arrays) -> None:
+        for part, stream in (("train", Stream.REGRESSION_TRAIN), ("test", Stream.REGRESSION_TEST)):
+            _draw(made[f"{part}_images"], made[f"{part}_labels"], chosen, stream)
+
+    return build_from(name, make_arrays(key_of(name), {**images, **labels}, fill), classes=None)
 
 
 def _parse(name: str) -> _Request:
@@ -81,19 +89,17 @@ def _cells(request: _Request) -> NDArray[np.int64]:
     return np.stack([bits.permutation(count)[:_CELLS] for _ in range(request.outputs)])
 
 
-def _make(
-    request: _Request, chosen: NDArray[np.int64], count: int, stream: Stream
-) -> tuple[Images, NDArray[np.float32]]:
-    images = np.empty((count, request.height, request.width, request.channels), np.float32)
-    targets = np.empty((count, request.outputs), np.float32)
+def _draw(
+    images: Images, targets: NDArray[np.float32], chosen: NDArray[np.int64], stream: Stream
+) -> None:
+    count, height, width, channels = images.shape
     grids, noise = RawBits(stream, seed=0, index=0), RawBits(stream, seed=0, index=1)
     rows = max(1, _BLOCK // images[0].size)
     for start in range(0, count, rows):
         block = images[start : start + rows]
-        grid = grids.uniform((len(block), _GRID, _GRID, request.channels)).astype(np.float64)
-        block[...] = 0.9 * bilinear(grid, request.height, request.width)
+        grid = grids.uniform((len(block), _GRID, _GRID, channels)).astype(np.float64)
+        block[...] = 0.9 * bilinear(grid, height, width)
         block += np.float32(0.1) * noise.uniform(block.shape)
         a, b, c, d = np.moveaxis(grid.reshape(len(block), -1)[:, chosen], 2, 0)
         v = (a + b - c - d) / 2
         targets[start : start + rows] = v * (3 - v * v) / 2
-    return images, targets

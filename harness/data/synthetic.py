@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from harness.data.dataset import MAX_CLASSES, Dataset, Images, build, check_size
 from harness.data.faults import within
 from harness.data.resize import bilinear
+from harness.data.store import Arrays, key_of, make_arrays
 from harness.data.streams import RawBits, Stream
 from harness.errors import DataError
 
@@ -56,12 +57,17 @@ def load_synthetic(name: str) -> Dataset:
     patterns = _patterns(request)
     train = _labels(request.n, request.classes, Stream.TRAIN_LABELS)
     test = _labels(request.test, request.classes, Stream.TEST_LABELS)
-    return build(
-        name,
-        (_images(patterns, train, Stream.TRAIN_NOISE), train),
-        (_images(patterns, test, Stream.TEST_NOISE), test),
-        request.classes,
-    )
+    forms = {
+        "train": ((request.n, *request.image), np.float32),
+        "test": ((request.test, *request.image), np.float32),
+    }
+
+    def fill(images: Arrays) -> None:
+        _draw(images["train"], patterns, train, Stream.TRAIN_NOISE)
+        _draw(images["test"], patterns, test, Stream.TEST_NOISE)
+
+    made = make_arrays(key_of(name), forms, fill)
+    return build(name, (made["train"], train), (made["test"], test), request.classes)
 
 
 def _parse(name: str) -> _Request:
@@ -99,12 +105,10 @@ def _labels(count: int, classes: int, stream: Stream) -> NDArray[np.int32]:
     return (RawBits(stream, seed=0).permutation(count) % classes).astype(np.int32)
 
 
-def _images(patterns: Images, labels: NDArray[np.int32], stream: Stream) -> Images:
-    images = np.empty((len(labels), *patterns.shape[1:]), np.float32)
+def _draw(images: Images, patterns: Images, labels: NDArray[np.int32], stream: Stream) -> None:
     bits = RawBits(stream, seed=0)
     rows = max(1, _BLOCK // patterns[0].size)
     for start in range(0, len(labels), rows):
         block = images[start : start + rows]
         np.multiply(bits.uniform(block.shape), np.float32(0.6), out=block)
         block += np.float32(0.4) * patterns[labels[start : start + rows]]
-    return images

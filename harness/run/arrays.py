@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.data import Dataset
 from harness.data.augment import augment
+from harness.errors import DataError
 from harness.spec import Augment, Spec
 
 Array = NDArray[Any]
@@ -41,9 +44,21 @@ def run_arrays(spec: Spec, outputs: int, dataset: Dataset) -> dict[str, Array]:
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
-    """Write each array to `folder/NAME.npy`; a worker reads them without a copy in between."""
+    """Put each array at `folder/NAME.npy`; a worker reads them without a copy in between.
+
+    One that is mapped from such a file, whole, is only linked to.
+    """
     for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        path = folder / f"{name}.npy"
+        if isinstance(array, np.memmap) and _is_whole_file(array):
+            path.symlink_to(Path(str(array.filename)).absolute())
+        else:
+            np.save(path, array, allow_pickle=False)
+
+
+def _is_whole_file(array: np.memmap[Any, Any]) -> bool:
+    """Return whether it is what `np.load` mapped; a view of that has another base."""
+    return isinstance(array.base, mmap) and str(array.filename).endswith(".npy")
 
 
 def write_epoch(
@@ -60,6 +75,12 @@ def write_epoch(
     its size, so that orders mean what they meant and no backend sees a new shape; a row that is
     not in `order` is zero.
     """
+    free = shutil.disk_usage(folder).free
+    if images.nbytes > free:  # to run out of it while the file is mapped would end the process
+        raise DataError(
+            f"augmented images need {images.nbytes:,} bytes in {folder}, where {free:,} are free. "
+            "Try: TMPDIR=FOLDER on a larger disk, or a smaller dataset"
+        )
     path = folder / f"{EPOCH_IMAGES}.npy"
     new = folder / f"{EPOCH_IMAGES}.new"
     changed = np.lib.format.open_memmap(new, "w+", np.dtype(np.float32), images.shape)

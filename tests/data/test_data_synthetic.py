@@ -66,7 +66,7 @@ def test_the_nearest_class_mean_recognises_unseen_images():
         ("synthetic:32x32x3:1:100", "classes is 1; allowed: 2 to"),
         ("synthetic:32x32x3:10:100000001", "n is 100000001"),
         ("synthetic:32x32x3:10:9", "at least the number of classes, 10"),
-        ("synthetic:4096x4096x3:10:2048", r"bytes as float32; allowed: up to .* \(8 GiB\)"),
+        ("synthetic:4096x4096x3:10:20480", r"bytes as float32; allowed: up to .* \(256 GiB\)"),
     ],
 )
 def test_a_number_missing_or_out_of_range_is_refused(name, message):

@@ -10,6 +10,7 @@ from flow_model import MODEL
 
 from harness.data import epoch_batches, load, split
 from harness.data.augment import augment
+from harness.errors import DataError
 from harness.registry import BackendInfo
 from harness.run.folder import ResultsFolder, read_rows
 from harness.run.listener import Listener
@@ -109,3 +110,24 @@ def test_real_frameworks_train_on_the_same_changed_images(tmp_path):
     blocks = [s for s in read_rows(folder.path / "samples.csv") if s["phase"] == "train"]
     losses = {name: [b["loss"] for b in blocks if b["backend"] == name] for name in names}
     assert losses["torch"] == pytest.approx(losses["tensorflow"], rel=1e-4)
+
+
+def test_a_memory_mapped_set_gives_the_same_training(go, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    plain = go("twin", seeds=1, model=AUGMENTED).row("twin")
+    (tmp_path / "out").rename(tmp_path / "plain")
+    monkeypatch.setattr("harness.data.store.MEMORY_LIMIT", 0)
+    mapped = go("twin", seeds=1, model=AUGMENTED).row("twin")
+    assert list((tmp_path / "cache").rglob("train.npy"))
+    for column in ("status", "dataset_hash", "train_loss", "test_loss"):
+        assert mapped[column] == plain[column]
+
+
+def test_a_disk_too_small_for_the_epoch_is_an_error_of_one_line(go, monkeypatch):
+    monkeypatch.setattr("harness.run.arrays.shutil.disk_usage", lambda _: FewBytes)
+    with pytest.raises(DataError, match=r"augmented images need 12,096 bytes .* 9 are free"):
+        go("twin", seeds=1, model=AUGMENTED)
+
+
+class FewBytes:
+    free = 9
