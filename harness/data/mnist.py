@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from harness.data.dataset import Dataset, build, unit_interval
 from harness.data.download import download
 from harness.data.idx import read_idx
+from harness.data.places import cache_of, check_md5, damaged, folders
 from harness.data.published import SOURCES, Part, Source
 from harness.errors import DataError
 
@@ -48,27 +48,11 @@ def _images(array: NDArray[np.uint8]) -> NDArray[np.float32]:
 def locate(source: Source, part: Part) -> Path | None:
     """Return where `part` is now, compressed or not, or None."""
     dotted = part.stem.replace("-idx", ".idx")
-    for folder in [*_own_folders(source), _cache(source)]:
+    for folder in folders(source.name, SOURCES):
         for name in (part.stem, f"{part.stem}.gz", dotted, f"{dotted}.gz"):
             if (folder / name).is_file():
                 return folder / name
     return None
-
-
-def _own_folders(source: Source) -> list[Path]:
-    value = os.environ.get("HARNESS_DATA")
-    if not value:
-        return []
-    own = Path(value).expanduser()
-    if own.name in SOURCES and own.name != source.name:
-        return [own / source.name]  # its files have the same names, and are another dataset's
-    return [own / source.name, own]
-
-
-def _cache(source: Source) -> Path:
-    import pooch  # type: ignore[import-untyped]
-
-    return Path(pooch.os_cache("cnn-harness")) / source.name
 
 
 def _open(source: Source, part: Part, path: Path) -> NDArray[np.uint8]:
@@ -76,10 +60,7 @@ def _open(source: Source, part: Part, path: Path) -> NDArray[np.uint8]:
     try:
         return _read(source, part, path)
     except DataError as fault:
-        remedy = "Delete it to have it downloaded again"
-        if _cache(source) not in path.parents:
-            remedy = f"Replace it, or unset HARNESS_DATA to have {source.name} downloaded"
-        raise DataError(f"{path}: {fault}. {remedy}") from fault
+        raise damaged(source.name, path, fault) from fault
 
 
 def _read(source: Source, part: Part, path: Path) -> NDArray[np.uint8]:
@@ -111,14 +92,10 @@ def _fetch(source: Source, part: Part) -> Path:
 
     def verify(path: Path) -> None:
         if part.archive is not None:
-            found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            if found != part.archive:
-                raise DataError(
-                    f"not the published file: MD5 expected {part.archive}, found {found}"
-                )
+            check_md5(path, part.archive)
         _read(source, part, path)
 
-    target = _cache(source) / f"{part.stem}.gz"
+    target = cache_of(source.name) / f"{part.stem}.gz"
     urls = [mirror + target.name for mirror in source.mirrors]
     # The files are compressed; 64 KiB more is for those that hardly can be.
     limit = math.prod(part.shape) + 2**16

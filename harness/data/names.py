@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.data.cifar import CHANNELS, CIFAR, SIDE, Cifar, load_cifar
+from harness.data.cifar import locate as locate_cifar
 from harness.data.dataset import Dataset
 from harness.data.digits import TEST, TRAIN, load_digits
 from harness.data.mnist import CLASSES, load_mnist, locate
@@ -13,6 +15,8 @@ from harness.data.regression import FORM as REGRESSION_FORM
 from harness.data.regression import load_regression
 from harness.data.synthetic import FORM, load_synthetic
 from harness.errors import DataError, did_you_mean
+
+_ABSENT = "not here yet; downloaded on first use"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ def load(name: str) -> Dataset:
             return load_digits()
         if name in SOURCES:
             return load_mnist(SOURCES[name])
+        if name in CIFAR:
+            return load_cifar(CIFAR[name])
         if kind == "synthetic":
             return load_synthetic(name)
         if kind == "synthetic-regression":
@@ -68,6 +74,7 @@ def catalog() -> list[DatasetInfo]:
             "bundled with scikit-learn",
         ),
         *map(_idx_info, SOURCES.values()),
+        *map(_cifar_info, CIFAR.values()),
         _open_info("npz:FILE", "your own arrays", "your file"),
         _open_info(FORM, "a pattern per class, plus noise", "generated"),
         _open_info(REGRESSION_FORM, "values that depend on the image", "generated"),
@@ -82,7 +89,7 @@ def _open_info(form: str, description: str, where: str) -> DatasetInfo:
 def _idx_info(source: Source) -> DatasetInfo:
     train, _, test, _ = source.parts
     paths = [locate(source, part) for part in source.parts]
-    where = "not here yet; downloaded on first use"
+    where = _ABSENT
     if paths[0] is not None and None not in paths:
         where = str(paths[0].parent)
     height, width = train.shape[1:]
@@ -94,4 +101,17 @@ def _idx_info(source: Source) -> DatasetInfo:
         train.shape[0],
         test.shape[0],
         where,
+    )
+
+
+def _cifar_info(source: Cifar) -> DatasetInfo:
+    path = locate_cifar(source)
+    return DatasetInfo(
+        source.name,
+        source.description,
+        f"{SIDE}x{SIDE}x{CHANNELS}",
+        source.classes,
+        source.train,
+        source.test,
+        _ABSENT if path is None else str(path.parent if path.is_file() else path),
     )

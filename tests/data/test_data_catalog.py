@@ -15,7 +15,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones_and_the_nearest():
     with pytest.raises(DataError) as caught:
         load("minst")
     assert str(caught.value) == (
-        "unknown dataset 'minst'; known: digits, fashion-mnist, mnist, npz:FILE, "
+        "unknown dataset 'minst'; known: digits, fashion-mnist, mnist, cifar10, cifar100, "
+        "npz:FILE, image-folder:DIR, huggingface:NAME, "
         "synthetic:HxWxC:classes:n, synthetic-regression:HxWxC:outputs:n. "
         "Did you mean 'mnist'? Try: python -m harness datasets"
     )
@@ -47,6 +48,8 @@ def test_the_catalog_lists_what_can_be_loaded():
         "digits",
         "fashion-mnist",
         "mnist",
+        "cifar10",
+        "cifar100",
         "npz:FILE",
         "synthetic:HxWxC:classes:n",
         "synthetic-regression:HxWxC:outputs:n",
