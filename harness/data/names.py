@@ -8,6 +8,10 @@ from harness.data.cifar import CHANNELS, CIFAR, SIDE, Cifar, load_cifar
 from harness.data.cifar import locate as locate_cifar
 from harness.data.dataset import Dataset
 from harness.data.digits import TEST, TRAIN, load_digits
+from harness.data.folder import FORM as FOLDER_FORM
+from harness.data.folder import load_folder
+from harness.data.huggingface import FORM as HUB_FORM
+from harness.data.huggingface import load_huggingface
 from harness.data.mnist import CLASSES, load_mnist, locate
 from harness.data.npz import load_npz
 from harness.data.published import SOURCES, Source
@@ -51,6 +55,10 @@ def load(name: str) -> Dataset:
             return load_regression(name)
         if kind == "npz":
             return load_npz(name)
+        if kind == "image-folder":
+            return load_folder(name)
+        if kind == "huggingface":
+            return load_huggingface(name)
     except (OSError, MemoryError) as fault:
         raise DataError(f"dataset {name!r}: {str(fault) or 'not enough memory'}") from fault
     known = [info.name for info in catalog()]
@@ -76,6 +84,8 @@ def catalog() -> list[DatasetInfo]:
         *map(_idx_info, SOURCES.values()),
         *map(_cifar_info, CIFAR.values()),
         _open_info("npz:FILE", "your own arrays", "your file"),
+        _open_info(FOLDER_FORM, "your own pictures, a folder for each class", "your folder"),
+        _open_info(HUB_FORM, "pictures and classes of the Hugging Face hub", "the hub's cache"),
         _open_info(FORM, "a pattern per class, plus noise", "generated"),
         _open_info(REGRESSION_FORM, "values that depend on the image", "generated"),
     ]

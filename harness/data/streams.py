@@ -34,6 +34,7 @@ class Stream(IntEnum):
     REGRESSION_CELLS = 11
     REGRESSION_TRAIN = 12
     REGRESSION_TEST = 13
+    FOLDER = 14
 
 
 class RawBits:

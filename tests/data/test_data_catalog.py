@@ -51,6 +51,8 @@ def test_the_catalog_lists_what_can_be_loaded():
         "cifar10",
         "cifar100",
         "npz:FILE",
+        "image-folder:DIR",
+        "huggingface:NAME",
         "synthetic:HxWxC:classes:n",
         "synthetic-regression:HxWxC:outputs:n",
     ]
