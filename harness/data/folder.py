@@ -38,7 +38,7 @@ def load_folder(name: str) -> Dataset:
     `[n, h, w, 3]`, in [0, 1]. They are decoded once, into the user's cache, and anew when the
     name, size or time of a file has changed. Raises `DataError`, naming the file.
     """
-    directory, size = split_size(name.removeprefix("image-folder:"))
+    directory, size = split_size(name.partition(":")[2])
     root = Path(directory).expanduser()
     if not directory or not root.is_dir():
         raise DataError(f"dataset {name!r}: no such folder: {root}. {_TRY}")

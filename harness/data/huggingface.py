@@ -26,7 +26,7 @@ def load_huggingface(name: str) -> Dataset:
     """
     library = _library(name)
     pillow(name)
-    hub_name, size = split_size(name.removeprefix("huggingface:"))
+    hub_name, size = split_size(name.partition(":")[2])
     if not hub_name:
         raise DataError(f"dataset {name!r}: no name. Try: huggingface:ylecun/mnist")
     with within(f"dataset {name!r}"):
