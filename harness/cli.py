@@ -348,9 +348,8 @@ def datasets(as_json: AsJson = False) -> None:
             "dataset": lambda o: o["name"],
             "images": lambda o: o["image_shape"],
             "classes": lambda o: o["classes"] or "",
-            "train": lambda o: f"{o['train']:,}" if o["train"] else "",
-            "test": lambda o: f"{o['test']:,}" if o["test"] else "",
-            "where": lambda o: o["where"],
+            "train + test": lambda o: f"{o['train']:,} + {o['test']:,}" if o["train"] else "",
+            "where": lambda o: o["where"].partition(";")[0],
         },
     )
 

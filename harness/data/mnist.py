@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.dataset import Dataset, build, unit_interval
+from harness.data.dataset import Dataset, build_from, fingerprint, unit_interval
 from harness.data.download import download
 from harness.data.idx import read_idx
 from harness.data.places import cache_of, check_md5, damaged, folders
 from harness.data.published import SOURCES, Part, Source
+from harness.data.store import Arrays, Form, key_of, make_arrays
 from harness.errors import DataError
 
 CLASSES = 10
@@ -33,16 +34,21 @@ def load_mnist(source: Source) -> Dataset:
         if part not in arrays:
             arrays[part] = _open(source, part, _fetch(source, part))
     train_images, train_labels, test_images, test_labels = source.parts
-    return build(
-        source.name,
-        (_images(arrays[train_images]), arrays[train_labels].astype(np.int32)),
-        (_images(arrays[test_images]), arrays[test_labels].astype(np.int32)),
-        CLASSES,
-    )
+    forms: dict[str, Form] = {
+        "train_images": ((*train_images.shape, 1), np.float32),
+        "train_labels": (train_labels.shape, np.int32),
+        "test_images": ((*test_images.shape, 1), np.float32),
+        "test_labels": (test_labels.shape, np.int32),
+    }
 
+    def fill(made: Arrays) -> None:
+        for name, part in zip(forms, source.parts, strict=True):
+            is_images = name.endswith("images")
+            array = arrays[part]
+            made[name][...] = unit_interval(array)[..., np.newaxis] if is_images else array
 
-def _images(array: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return unit_interval(array)[..., np.newaxis]
+    key = key_of(source.name, fingerprint(arrays[part] for part in source.parts))
+    return build_from(source.name, make_arrays(key, forms, fill), CLASSES)
 
 
 def locate(source: Source, part: Part) -> Path | None:

@@ -172,3 +172,12 @@ def test_a_file_compressed_as_one_gzip_or_as_many_is_the_same_file(tiny, cache):
     pieces = gzip.compress(content[:100]) + gzip.compress(content[100:])
     (cache / "mnist" / f"{stem}.gz").write_bytes(pieces)
     assert load("mnist").hash == whole
+
+
+def test_a_mapped_dataset_is_the_same_dataset(tiny, cache, monkeypatch):
+    tiny.put(cache / "mnist")
+    plain = load("mnist").hash
+    monkeypatch.setattr("harness.data.store.MEMORY_LIMIT", 0)
+    mapped = load("mnist")
+    assert isinstance(mapped.train_images, np.memmap)
+    assert mapped.hash == plain
