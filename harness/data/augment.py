@@ -12,7 +12,7 @@ from harness.data.order import Indices
 from harness.data.streams import RawBits, Stream
 
 _WORDS = 8  # drawn for each image, used or not: what one change draws moves no other
-_CHUNK = 2**22  # pixels gathered at a time; the result does not depend on it
+_CHUNK = 2**18  # values gathered at a time, few enough for the cache; the result is the same
 
 
 class Augmentation(Protocol):
@@ -58,7 +58,7 @@ def augment(
 
 
 def _change(images: Images, augment: Augmentation, draws: NDArray[np.uint64]) -> Images:
-    count, height, width, _ = images.shape
+    count, height, width, channels = images.shape
     padding = augment.crop_padding
     # For each image, the source row of each of its rows, and likewise its columns.
     ys = _below(draws[:, :1], 2 * padding + 1) - padding + np.arange(height)
@@ -71,10 +71,15 @@ def _change(images: Images, augment: Augmentation, draws: NDArray[np.uint64]) ->
         hole_rows = _hole(_below(draws[:, 3:4], height), augment.cutout, height)
         hole_columns = _hole(_below(draws[:, 4:5], width), augment.cutout, width)
         kept &= ~(hole_rows[:, :, np.newaxis] & hole_columns[:, np.newaxis])
-    ys, xs = ys.clip(0, height - 1), xs.clip(0, width - 1)
-    found = images[np.arange(count)[:, np.newaxis, np.newaxis], ys[:, :, np.newaxis], xs[:, None]]
-    # Not a product, in which a zero may come out negative, and a NaN would not go away.
-    return np.where(kept[..., np.newaxis], found, np.float32(0))
+    # One number for each pixel, and a black one behind the last: several times faster than
+    # an index for each axis, and a mask.
+    pixels = np.zeros((count * height * width + 1, channels), np.float32)
+    pixels[:-1] = images.reshape(-1, channels)
+    lines = np.arange(count)[:, np.newaxis] * height + ys
+    places = lines[:, :, np.newaxis] * width + xs[:, np.newaxis]
+    places[~kept] = len(pixels) - 1
+    found: Images = np.take(pixels, places, axis=0)
+    return found
 
 
 def _hole(centre: Indices, side: int, size: int) -> NDArray[np.bool_]:

@@ -36,8 +36,9 @@ def test_real_targets_fit_losses_on_values(loss):
 
 def test_shares_fit_binary_cross_entropy_and_other_values_do_not():
     check_fit(spec("binary_cross_entropy"), 2, SHARES)
-    with pytest.raises(UsageError, match=r"needs targets from 0 to 1, dataset 'own' has them from"):
-        check_fit(spec("binary_cross_entropy"), 2, VALUES)
+    for values in (1.5 * SHARES.train_labels, SHARES.train_labels - 0.5):
+        with pytest.raises(UsageError, match="needs targets from 0 to 1, dataset 'own' has them"):
+            check_fit(spec("binary_cross_entropy"), 2, dataset(values.astype(np.float32)))
 
 
 def test_real_targets_do_not_fit_a_loss_on_classes():
