@@ -11,10 +11,12 @@ from harness.spec import parse_spec
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_model_in_the_readme_is_a_valid_spec():
-    (text,) = re.findall(r"```toml\n(.*?)```", README, re.S)
-    spec = parse_spec(text, "README.md")
-    assert spec.name == "my-net"
+def test_the_models_in_the_readme_are_valid_specs():
+    whole, *parts = re.findall(r"```toml\n(.*?)```", README, re.S)
+    assert parse_spec(whole, "README.md").name == "my-net"
+    for part in parts:
+        head = "" if "[training" in part else 'name = "part"\ninput = [28, 28, 1]\n'
+        assert parse_spec(head + part if head else whole + part, "README.md")
 
 
 def test_the_tolerances_in_the_readme_are_those_of_the_code():
