@@ -38,7 +38,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
         "python -m harness run --backend all\n\n"
         "python -m harness run -b torch,torch@compile -m mnist-1conv -d mnist --epochs 3\n\n"
         "python -m harness run -b 'keras*' --seeds 5 --out results/keras\n\n"
-        "python -m harness run -m my-net.toml -d npz:my-images.npz"
+        "python -m harness run -m my-net.toml -d npz:my-images.npz\n\n"
+        "python -m harness run -m resnet-20 -d mnist --fit --epochs 3 --seeds 1"
     )
 )
 def run(
@@ -56,6 +57,10 @@ def run(
         str, typer.Option(help="cpu, gpu, or all that each backend reports.")
     ] = "all",
     seeds: Annotated[int, typer.Option(help="How many seeds: 0, 1, 2, …")] = 3,
+    fit: Annotated[
+        bool,
+        typer.Option("--fit", help="Give the model the data set's image size and classes."),
+    ] = False,
     epochs: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
@@ -91,12 +96,16 @@ def run(
     from harness import data, registry, spec
     from harness.run.folder import ResultsFolder
     from harness.run.plan import check_fit, make_plan
+    from harness.run.plan import fit as fit_to
     from harness.run.run import run as carry_out
     from harness.run.weights import read_weights
     from harness.show.progress import make_listener
     from harness.show.table import read_lines, remarks, results_table
 
     chosen_spec = spec.load_spec(model)
+    loaded = data.load(dataset) if fit else None
+    if loaded:
+        chosen_spec = fit_to(chosen_spec, loaded)
     given = read_weights(initial_weights, chosen_spec) if initial_weights else None
     known = registry.describe()
     chosen, skipped = registry.select(backend, known)
@@ -120,7 +129,7 @@ def run(
     messages, output = Console(stderr=True), Console()
     for info, reason in skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
-    loaded = data.load(dataset)
+    loaded = loaded or data.load(dataset)
     check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)
     folder = ResultsFolder(out)
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])

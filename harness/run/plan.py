@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from harness.contract import Precision
 from harness.data import Dataset, epoch_batches, split
-from harness.errors import UsageError, did_you_mean
+from harness.errors import SpecError, UsageError, did_you_mean
 from harness.machine import available_cpus, may_have_gpu
 from harness.registry import BackendInfo
 from harness.run.environment import Environment
-from harness.spec import Spec
+from harness.spec import Spec, infer
 
 DeviceRequest = Literal["cpu", "gpu", "all"]
 
@@ -146,6 +146,26 @@ def check_fit(spec: Spec, outputs: int, dataset: Dataset) -> None:
     epoch_batches(rows, training.batch_size, 0, 0, training.last_batch)
 
 
+def fit(spec: Spec, dataset: Dataset) -> Spec:
+    """Return `spec` with the data set's image size, and an output for each class or target.
+
+    Raises:
+        UsageError: the model has no layer to change, or is too deep for images of that size.
+
+    """
+    targets = dataset.train_labels
+    outputs = dataset.classes or (targets.shape[1] if targets.ndim > 1 else 1)
+    try:
+        fitted = spec.fitted(dataset.image_shape, outputs)
+        infer(fitted)
+    except SpecError as error:
+        problem = "; ".join(error.problems)
+        raise UsageError(f"--fit: {spec.name!r} cannot be fitted: {problem}") from None
+    except ValueError as error:
+        raise UsageError(f"--fit: {error}. Try: another model") from None
+    return fitted
+
+
 def check_images(spec: Spec, outputs: int, dataset: Dataset) -> None:
     """See that the model takes these images, and that its loss can use these labels.
 
@@ -156,7 +176,8 @@ def check_images(spec: Spec, outputs: int, dataset: Dataset) -> None:
     if tuple(spec.input) != dataset.image_shape:
         raise UsageError(
             f"model {spec.name!r} takes {_by(spec.input)} images, dataset {dataset.name!r} has "
-            f"{_by(dataset.image_shape)}. Try: a model with input = {list(dataset.image_shape)}"
+            f"{_by(dataset.image_shape)}. Try: --fit, or a model with "
+            f"input = {list(dataset.image_shape)}"
         )
     if dataset.classes is None:
         if spec.training.loss == "cross_entropy":
@@ -175,7 +196,7 @@ def check_images(spec: Spec, outputs: int, dataset: Dataset) -> None:
     elif dataset.classes > max(outputs, 2 * (spec.training.loss == "binary_cross_entropy")):
         raise UsageError(
             f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has "
-            f"{dataset.classes} classes. Try: units = {dataset.classes} in the last layer"
+            f"{dataset.classes} classes. Try: --fit, or units = {dataset.classes} in the last layer"
         )
 
 

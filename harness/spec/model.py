@@ -122,6 +122,23 @@ class Spec(Model):
             ("binary_cross_entropy", "sigmoid"),
         )
 
+    def fitted(self, shape: tuple[int, ...], outputs: int) -> Spec:
+        """Return this spec for inputs of another `shape`, with so many outputs.
+
+        The outputs are those of the last layer with units or filters that is in no block.
+
+        Raises:
+            ValueError: there is no such layer.
+
+        """
+        layers = list(self.layers)
+        for index in reversed(range(len(layers))):
+            field = {"dense": "units"}.get(layers[index].type, "filters")
+            if hasattr(layers[index], field):
+                layers[index] = layers[index].model_copy(update={field: outputs})
+                return self.model_copy(update={"input": shape, "layers": tuple(layers)})
+        raise ValueError(f"model {self.name!r} has no last layer whose units could be {outputs}")
+
     @property
     def hash(self) -> str:
         """Sixteen hex digits over everything but the description.

@@ -7,8 +7,8 @@ import pytest
 
 from harness.data.dataset import build
 from harness.errors import UsageError
-from harness.run.plan import check_fit
-from harness.spec import parse_spec
+from harness.run.plan import check_fit, check_images, fit
+from harness.spec import infer, load_spec, parse_spec
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((8, 4, 4, 1), np.float32)
@@ -57,3 +57,41 @@ def test_there_must_be_as_many_outputs_as_targets(loss):
 )
 def test_class_labels_fit_every_loss(loss):
     check_fit(spec(loss), 2, CLASSES)
+
+
+def test_fitted_a_model_has_the_image_size_and_the_outputs_of_the_data_set():
+    fitted = fit(load_spec("resnet-20"), CLASSES)
+    assert fitted.input == (4, 4, 1)
+    assert infer(fitted).output_shape == (2,)
+    assert fitted.layers[:-1] == load_spec("resnet-20").layers[:-1]
+    assert fitted.hash != load_spec("resnet-20").hash
+    check_images(fitted, 2, CLASSES)
+
+
+def test_fitted_to_real_targets_a_model_has_as_many_outputs():
+    assert infer(fit(spec("huber", 7), VALUES)).output_shape == (2,)
+
+
+def test_the_outputs_may_be_those_of_a_convolution_behind_which_comes_a_pool():
+    text = (
+        'name = "small"\ninput = [8, 8, 1]\n'
+        'layers = [{ type = "conv2d", filters = 9, kernel = 1 }, '
+        '{ type = "global_avg_pool" }, { type = "activation", function = "softmax" }]\n'
+    )
+    assert infer(fit(parse_spec(text, "small"), CLASSES)).output_shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('layers = [{ type = "flatten" }]', "no last layer whose units could be 2"),
+        (
+            'layers = [{ type = "conv2d", filters = 1, kernel = 5 }, { type = "flatten" }]',
+            "larger than its input of 4x4",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_fitted_is_one_clear_error(text, reason):
+    spec = parse_spec(f'name = "small"\ninput = [8, 8, 1]\n{text}\n', "small")
+    with pytest.raises(UsageError, match=f"--fit: .*{reason}"):
+        fit(spec, CLASSES)
