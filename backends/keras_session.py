@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,10 +10,13 @@ from unittest import mock
 
 import numpy as np
 
+from backends.keras_layers import layer_name
 from harness.contract import Array, Floats, Gradients, Integers, Setting
 from harness.spec import Parameter, Spec, infer
 
-Factors = Mapping[str, Any]  # by layer name, on the device: what multiplies a dropout's input
+Factors = Mapping[
+    str, Any
+]  # by Keras's name of the layer, on the device: what multiplies a dropout's input
 
 # What Keras calls the arrays of a layer.
 ATTRIBUTES = {
@@ -42,6 +45,14 @@ class KerasSession:
         self.device = f"{setting.device}:0"
         self.model = module.make_model()
         self.optimizer = module.make_optimizer(self.model)
+        by_name = {layer.name: layer for layer in self.model.layers}
+        self.layers = {node.path: by_name[layer_name(node.path)] for node in self.network.nodes}
+        order = {id(v): number for number, v in enumerate(self.model.trainable_variables)}
+        parameters = list(self._variables(self.network.parameters))
+        self.parameters = sorted(parameters, key=lambda one: order[id(one[1])])
+        self.statistics = list(self._variables(self.network.statistics))
+        arrays = (*self.network.parameters, *self.network.statistics)
+        self.shapes = {array.path: array.shape for array in arrays}
 
     def load(self, images: Floats, targets: Array) -> None:
         """Copy the training set to the device."""
@@ -52,8 +63,9 @@ class KerasSession:
         """Set all variables: the model's as given, the optimizer's zero, dropout's by seed."""
         for variable in self.optimizer.variables:
             variable.assign(self._put(np.zeros(variable.shape, variable.dtype)))
-        for path, variable in (*self._parameters(), *self._statistics()):
-            variable.assign(self._put(parameters[path]))
+        for path, variable in (*self.parameters, *self.statistics):
+            # A depthwise kernel is [h, w, channels, multiplier] here, [h, w, 1, filters] there.
+            variable.assign(self._put(parameters[path].reshape(variable.shape)))
         self._seed(seed)
 
     def train(
@@ -77,34 +89,29 @@ class KerasSession:
         return self._get(self._predict(self._put(images)))
 
     def activations(self, images: Floats) -> dict[str, Floats]:
-        """Apply the model layer by layer, in evaluation mode; some are but a part of the spec's."""
-        names = {node.name for node in self.network.nodes}
-        x, outputs = self._put(images), {}
-        for layer in self.model.layers:
-            x = layer(x)
-            if layer.name in names:
-                outputs[layer.name] = self._get(x)
-        return outputs
+        """Apply the model in evaluation mode, and return what each of its layers makes of it."""
+        outputs = {node.path: self.layers[node.path].output for node in self.network.nodes}
+        found = self.keras.Model(self.model.inputs, outputs)(self._put(images), training=False)
+        return {path: self._get(found[path]) for path in outputs}
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
     ) -> Gradients:
         """Run one backward pass through the generated model and loss; keep the statistics."""
         batch = (self._put(images), self._put(targets))
-        before = [(variable, self._get(variable)) for _, variable in self._statistics()]
+        before = [(variable, self._get(variable)) for _, variable in self.statistics]
         found = self._differentiate(*batch, self._factors(masks or {}))
         for variable, value in before:
             variable.assign(self._put(value))
         loss, logits, gradients, of_images = found
-        paths = [path for path, _ in self._parameters()]
-        parameters = {path: self._get(value) for path, value in zip(paths, gradients, strict=True)}
+        paths = [path for path, _ in self.parameters]
+        parameters = self._canonical(zip(paths, gradients, strict=True))
         mean = float(self._get(loss))
         return Gradients(mean, self._get(logits), parameters, self._get(of_images))
 
     def state(self) -> dict[str, Floats]:
         """Return parameters and statistics by path."""
-        variables = (*self._parameters(), *self._statistics())
-        return {path: self._get(variable) for path, variable in variables}
+        return self._canonical((*self.parameters, *self.statistics))
 
     def peak_device_bytes(self) -> int | None:
         """Most bytes that the framework's allocator held on the GPU."""
@@ -115,23 +122,24 @@ class KerasSession:
         del self.model, self.optimizer
         self.images = self.targets = None
 
-    def _parameters(self) -> Iterator[tuple[str, Any]]:
-        """Yield paths and variables, in the order of `model.trainable_variables`."""
-        return self._variables(self.network.parameters)
-
-    def _statistics(self) -> Iterator[tuple[str, Any]]:
-        """Yield paths and variables of what is kept as it goes by, but not trained."""
-        return self._variables(self.network.statistics)
+    def _canonical(self, tensors: Iterable[tuple[str, Any]]) -> dict[str, Floats]:
+        """Return arrays by path, in the order and the shapes of the network's."""
+        found = dict(tensors)
+        return {
+            path: self._get(found[path]).reshape(shape)
+            for path, shape in self.shapes.items()
+            if path in found
+        }
 
     def _variables(self, parameters: Sequence[Parameter]) -> Iterator[tuple[str, Any]]:
         for parameter in parameters:
             layer, _, role = parameter.path.rpartition(".")
-            yield parameter.path, getattr(self.model.get_layer(layer), ATTRIBUTES[role])
+            yield parameter.path, getattr(self.layers[layer], ATTRIBUTES[role])
 
     def _seed(self, seed: int) -> None:
         """Give each dropout layer a seed of its own; Keras counts the steps in the second half."""
         for index, node in enumerate(self.network.dropouts):
-            layer = self.model.get_layer(node.name)
+            layer = self.layers[node.path]
             if layer.rate > 0:  # else it has no random numbers
                 drawn = np.random.SeedSequence([seed, index]).generate_state(1)[0]
                 state = layer.seed_generator.state
@@ -148,7 +156,7 @@ class KerasSession:
         return np.array(self.keras.ops.convert_to_numpy(tensor))
 
     def _factors(self, masks: Mapping[str, Floats]) -> Factors:
-        return {name: self._put(mask) for name, mask in masks.items()}
+        return {layer_name(path): self._put(mask) for path, mask in masks.items()}
 
     @contextmanager
     def _dropout_by(self, factors: Factors) -> Iterator[None]:
@@ -309,7 +317,7 @@ class TorchSession(KerasSession):
             logits = self.model(images, training=True)
         loss = self.module.loss_fn(targets, logits)
         loss.backward()
-        parameters = [variable.value.grad for _, variable in self._parameters()]
+        parameters = [variable.value.grad for _, variable in self.parameters]
         self.model.zero_grad()
         return loss, logits, parameters, images.grad
 

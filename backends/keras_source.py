@@ -1,15 +1,13 @@
-"""The source of the Keras backend: a Sequential model, and the training loop of its variant."""
+"""The source of the Keras backend: model, loss, optimizer, and the training loop of its variant."""
 
 from __future__ import annotations
 
 import re
 
-from backends.keras_layers import ModelWriter
+from backends.keras_blocks import write_model
 from backends.keras_optimizers import write_optimizer
 from harness.contract import SourceWriter
 from harness.spec import Spec, infer
-
-WIDTH = 88  # ruff's and Black's default, for whoever formats the file without a configuration
 
 IMPORTS = {
     "tensorflow": "import keras\nimport tensorflow as tf\n",
@@ -146,7 +144,7 @@ def keras_source(spec: Spec, framework: str) -> str:
 
     """
     body = SourceWriter()
-    _write_model(body, spec, framework)
+    write_model(body, spec, framework)
     _write_loss(body, spec)
     write_optimizer(body, spec.training, framework)
     body(TRAIN[framework])
@@ -157,43 +155,6 @@ def keras_source(spec: Spec, framework: str) -> str:
     write(f"{IMPORTS[framework]}from keras import layers{', ops' if uses_ops else ''}\n\n")
     write(body.text())
     return write.text()
-
-
-def _write_call(write: SourceWriter, head: str, arguments: list[str], indent: int) -> None:
-    """Write `head(arguments),` on one line, or with an argument on each."""
-    line = f"{head}({', '.join(arguments)}),"
-    if len(line) + 4 * indent <= WIDTH:
-        write(line, indent)
-        return
-    write(f"{head}(", indent)
-    for argument in arguments:
-        write(f"{argument},", indent + 1)
-    write("),", indent)
-
-
-def _write_model(write: SourceWriter, spec: Spec, framework: str) -> None:
-    """Write what the layers need, and `make_model`."""
-    network, model = infer(spec), ModelWriter(spec, framework)
-    calls = [model.calls(node) for node in network.nodes]
-    for helper in model.helpers.values():
-        write(f"{helper}\n")
-    height, width, channels = spec.input
-    write("def make_model():")
-    first = f"From images [n, {height}, {width}, {channels}] to logits"
-    write(f'"""{first} [n, {network.output_shape[0]}]."""', 1)
-    write("return keras.Sequential(", 1)
-    write("[", 2)
-    write(f'keras.Input(({height}, {width}, {channels}), name="images"),', 3)
-    for node, layers in zip(network.nodes, calls, strict=True):
-        if node is network.nodes[-1] and spec.folds_activation:
-            folded = "softmax" if spec.training.loss == "cross_entropy" else "sigmoid"
-            write(f"# Logits: the {folded} is part of the loss.", 3)
-        for call in layers:
-            if call.comment:
-                write(f"# {call.comment}", 3)
-            _write_call(write, call.kind, call.arguments, 3)
-    write("]", 2)
-    write(")\n\n", 1)
 
 
 def _write_loss(write: SourceWriter, spec: Spec) -> None:

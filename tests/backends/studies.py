@@ -28,7 +28,7 @@ NETWORKS = [*OWN, *library()]
 TRAINED = [name for name in OWN if name != "ties"]
 SUBSETS = {  # compiling takes these some seconds for every network
     "torch@compile": ["dropouts", "ties"],
-    "keras@jax": ["drawn", "dropouts", "strides", "ties", "mnist-1conv"],
+    "keras@jax": ["blocks", "drawn", "dropouts", "strides", "ties", "mnist-1conv"],
 }
 
 IMAGES, CHECKED = 13, 5  # in the training set; of those, in the batch that is differentiated

@@ -1,0 +1,138 @@
+"""What sources of the Keras backend define for themselves: activations, layers, initializers."""
+
+from __future__ import annotations
+
+from harness.spec import LEAKY_SLOPE
+
+# Functions and classes by name, each written where a source uses it; on some frameworks alone.
+LEAKY_RELU = f"""\
+def leaky_relu(x):
+    return keras.activations.leaky_relu(x, negative_slope={LEAKY_SLOPE!r})
+"""
+
+GELU_TANH = """\
+def gelu_tanh(x):
+    return keras.activations.gelu(x, approximate=True)
+"""
+
+LEAKY_RELU_TENSORFLOW = f'''\
+def leaky_relu(x):
+    """As keras.activations.leaky_relu, but without rounding the slope to float32."""
+    return ops.where(x > 0, x, {LEAKY_SLOPE!r} * x)
+'''
+
+GELU_TENSORFLOW = '''\
+def gelu(x):
+    """As keras.activations.gelu, but without rounding its constant to float32."""
+    return 0.5 * x * (1 + ops.erf(0.7071067811865476 * x))  # 1 / sqrt(2)
+'''
+
+GELU_TANH_TENSORFLOW = '''\
+def gelu_tanh(x):
+    """As keras.activations.gelu(approximate=True), without rounding to float32."""
+    inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)  # sqrt(2 / pi)
+    return 0.5 * x * (1 + ops.tanh(inner))
+'''
+
+LEAKY_RELU_JAX = f'''\
+def leaky_relu(x):
+    """As keras.activations.leaky_relu; on JAX, that one's gradient at zero is 1."""
+    return ops.where(x > 0, x, {LEAKY_SLOPE!r} * x)
+'''
+
+RELU6_JAX = '''\
+def relu6(x):
+    """As keras.activations.relu6; on JAX, that one's gradient at zero is 1/2."""
+    return ops.where(x < 6, ops.relu(x), 6.0)
+'''
+
+# Activations that Keras has not under the spec's name, or not with its meaning.
+FUNCTIONS: dict[str, dict[str, str]] = {
+    "tensorflow": {
+        "leaky_relu": LEAKY_RELU_TENSORFLOW,
+        "gelu": GELU_TENSORFLOW,
+        "gelu_tanh": GELU_TANH_TENSORFLOW,
+    },
+    "jax": {"leaky_relu": LEAKY_RELU_JAX, "relu6": RELU6_JAX, "gelu_tanh": GELU_TANH},
+    "torch": {"leaky_relu": LEAKY_RELU, "gelu_tanh": GELU_TANH},
+}
+
+INFINITY_PADDING = '''\
+class InfinityPadding2D(layers.ZeroPadding2D):
+    """Pads by minus infinity, which is never the maximum."""
+
+    def call(self, inputs):
+        pads = ((0, 0), *self.padding, (0, 0))
+        return ops.pad(inputs, pads, constant_values=-float("inf"))
+'''
+
+AVERAGE_POOLING = '''\
+class PaddedAveragePooling2D(layers.Layer):
+    """Means over windows; the padding counts neither in the sum nor in the number.
+
+    {why}
+    """
+
+    def __init__(self, pool_size, strides, padding, **kwargs):
+        super().__init__(**kwargs)
+        self.pool_size = pool_size
+        self.strides = strides
+        self.pads = ((0, 0), *padding, (0, 0))  # rows (above, below), then columns
+
+    def call(self, inputs):
+        share_of_pixels = self.mean(ops.ones_like(inputs[:1, :, :, :1]))
+        return self.mean(inputs) / share_of_pixels
+
+    def mean(self, x):
+        return ops.average_pool(ops.pad(x, self.pads), self.pool_size, self.strides)
+'''
+KERAS_PADS = 'Keras knows "valid" and "same" only.'
+TORCH_PADS = 'On torch, Keras repeats the border where "same" pads it unevenly.'
+
+BATCH_NORM_TORCH = '''\
+class BatchNormalization(layers.BatchNormalization):
+    """Takes the variance about the mean; on torch, Keras takes E[x^2] - E[x]^2."""
+
+    def _moments(self, inputs, mask):
+        variance, mean = torch.var_mean(inputs, self._reduction_axes, correction=0)
+        return mean, variance
+'''
+
+GROUP_NORM_TORCH = '''\
+class GroupNormalization(layers.GroupNormalization):
+    """Takes the variance about the mean; on torch, Keras takes E[x^2] - E[x]^2."""
+
+    def call(self, inputs):
+        x = torch.movedim(inputs, -1, 1)
+        weights = (self.gamma, self.beta)
+        x = torch.nn.functional.group_norm(x, self.groups, *weights, self.epsilon)
+        return torch.movedim(x, 1, -1)
+'''
+
+CHANNEL_SCALE = '''\
+class ChannelScale(layers.Layer):
+    """A learnt factor for each channel, as in LayerScale (Touvron et al. 2021)."""
+
+    def __init__(self, initial, **kwargs):
+        super().__init__(**kwargs)
+        self.initial = initial
+
+    def build(self, input_shape):
+        initializer = keras.initializers.Constant(self.initial)
+        self.gamma = self.add_weight((input_shape[-1],), initializer, name="gamma")
+
+    def call(self, inputs):
+        return inputs * self.gamma
+'''
+
+UNTRUNCATED = '''\
+def {name}():
+    """As keras.initializers.{name}, but not truncated."""
+    return keras.initializers.VarianceScaling({scaling})
+'''
+
+DEPTHWISE = '''\
+def {name}():
+    """The {of} of one channel's kernel; Keras would count the inputs of all channels."""
+    return keras.initializers.VarianceScaling({scaling})
+'''

@@ -1,0 +1,53 @@
+"""The initializers of the Keras backend's sources, for whoever trains them without the harness.
+
+Keras's own `_normal` ones are truncated. Of a depthwise kernel, `[height, width, channels,
+multiplier]`, Keras takes for inputs of one value what are inputs of all channels; its outputs are
+the multiplier's, so that the right variance is found by these.
+"""
+
+from __future__ import annotations
+
+from backends.keras_helpers import DEPTHWISE, UNTRUNCATED
+
+DISTRIBUTIONS = {
+    "uniform": "uniform",
+    "normal": "untruncated_normal",
+    "truncated": "truncated_normal",
+}
+FANS = {"glorot": '1.0, "fan_avg"', "he": '2.0, "fan_in"', "lecun": '1.0, "fan_in"'}
+HELPERS = [
+    f"{kind}{scheme}_{distribution}"
+    for kind in ("", "depthwise_")
+    for scheme in FANS
+    for distribution in DISTRIBUTIONS
+]
+
+
+def kernel_initializer(initializer: str, helpers: dict[str, str]) -> list[str]:
+    """Return the argument, if it is not Keras's default, and note the helper that it needs."""
+    scheme, distribution = initializer.split("_")
+    if initializer == "glorot_uniform":
+        return []
+    if distribution != "normal":
+        own = initializer.replace("truncated", "normal")
+        return [f'kernel_initializer="{own}"']
+    scaling = f'{FANS[scheme]}, "{DISTRIBUTIONS[distribution]}"'
+    helpers[initializer] = UNTRUNCATED.format(name=initializer, scaling=scaling)
+    return [f"kernel_initializer={initializer}()"]
+
+
+def depthwise_initializer(initializer: str, multiplier: int, helpers: dict[str, str]) -> list[str]:
+    """Return the argument for kernels with `multiplier` filters a channel, and note its helper."""
+    scheme, distribution = initializer.split("_")
+    # Variances are scale / (height width multiplier), where fan_in is to be height width.
+    scale = {
+        "glorot": 2 * multiplier / (1 + multiplier),
+        "he": 2.0 * multiplier,
+        "lecun": 1.0 * multiplier,
+    }[scheme]
+    scaling = f'{scale!r}, "fan_out", "{DISTRIBUTIONS[distribution]}"'
+    if multiplier > 1:
+        return [f"depthwise_initializer=keras.initializers.VarianceScaling({scaling})"]
+    name = f"depthwise_{initializer}"
+    helpers[name] = DEPTHWISE.format(name=name, of=initializer, scaling=scaling)
+    return [f"depthwise_initializer={name}()"]
