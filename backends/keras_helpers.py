@@ -134,5 +134,12 @@ def {name}():
 DEPTHWISE = '''\
 def {name}():
     """The {of} of one channel's kernel; Keras would count the inputs of all channels."""
-    return keras.initializers.VarianceScaling({scaling})
+    return keras.initializers.VarianceScaling({scale}, "fan_out", "{distribution}")
+'''
+
+DEPTHWISE_MULTIPLIED = '''\
+def {name}(multiplier=1):
+    """The {of} of one channel's kernel; Keras would count the inputs of all channels."""
+    scale = {scale}
+    return keras.initializers.VarianceScaling(scale, "fan_out", "{distribution}")
 '''

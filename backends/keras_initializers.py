@@ -7,7 +7,7 @@ the multiplier's, so that the right variance is found by these.
 
 from __future__ import annotations
 
-from backends.keras_helpers import DEPTHWISE, UNTRUNCATED
+from backends.keras_helpers import DEPTHWISE, DEPTHWISE_MULTIPLIED, UNTRUNCATED
 
 DISTRIBUTIONS = {
     "uniform": "uniform",
@@ -15,6 +15,13 @@ DISTRIBUTIONS = {
     "truncated": "truncated_normal",
 }
 FANS = {"glorot": '1.0, "fan_avg"', "he": '2.0, "fan_in"', "lecun": '1.0, "fan_in"'}
+
+# Variances are `scale / (height width multiplier)`, where fan_in is to be `height width`.
+DEPTHWISE_SCALES = {  # of one filter a channel, and of several
+    "glorot": ("1.0", "2 * multiplier / (1 + multiplier)"),
+    "he": ("2.0", "2.0 * multiplier"),
+    "lecun": ("1.0", "multiplier"),
+}
 HELPERS = [
     f"{kind}{scheme}_{distribution}"
     for kind in ("", "depthwise_")
@@ -39,15 +46,13 @@ def kernel_initializer(initializer: str, helpers: dict[str, str]) -> list[str]:
 def depthwise_initializer(initializer: str, multiplier: int, helpers: dict[str, str]) -> list[str]:
     """Return the argument for kernels with `multiplier` filters a channel, and note its helper."""
     scheme, distribution = initializer.split("_")
-    # Variances are scale / (height width multiplier), where fan_in is to be height width.
-    scale = {
-        "glorot": 2 * multiplier / (1 + multiplier),
-        "he": 2.0 * multiplier,
-        "lecun": 1.0 * multiplier,
-    }[scheme]
-    scaling = f'{scale!r}, "fan_out", "{DISTRIBUTIONS[distribution]}"'
-    if multiplier > 1:
-        return [f"depthwise_initializer=keras.initializers.VarianceScaling({scaling})"]
     name = f"depthwise_{initializer}"
-    helpers[name] = DEPTHWISE.format(name=name, of=initializer, scaling=scaling)
-    return [f"depthwise_initializer={name}()"]
+    distribution, (plain, scaled) = DISTRIBUTIONS[distribution], DEPTHWISE_SCALES[scheme]
+    if multiplier == 1:
+        one = DEPTHWISE.format(name=name, of=initializer, scale=plain, distribution=distribution)
+        helpers.setdefault(name, one)
+        return [f"depthwise_initializer={name}()"]
+    helpers[name] = DEPTHWISE_MULTIPLIED.format(
+        name=name, of=initializer, scale=scaled, distribution=distribution
+    )
+    return [f"depthwise_initializer={name}({multiplier})"]
