@@ -166,6 +166,33 @@ def test_a_layer_is_not_named_like_what_the_sources_use(word):
         parse_spec(TEXT.format(spec='"fine"', layer=f'"{word}"'), "test")
 
 
+COLLISION = """
+name = "collision"
+input = [2, 2, 1]
+layers = [
+  { type = "flatten", name = "a_b" },
+  { type = "residual", name = "a", body = [{ type = "dense", units = 4, name = "b" }] },
+]
+"""
+
+
+def test_keras_refuses_two_layers_for_which_it_has_but_one_name():
+    program = (
+        "import sys; from backends.keras_backend import KerasBackend; "
+        "from harness.spec import parse_spec; "
+        "KerasBackend().source(parse_spec(sys.argv[1], 'test'), '')"
+    )
+
+    def written(spec):
+        command = [sys.executable, "-c", program, spec]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    refused = written(COLLISION)
+    assert refused.returncode
+    assert "layers 'a_b' and 'a.b': Keras would call both 'a_b'" in refused.stderr
+    assert not written(COLLISION.replace("a_b", "a_add")).returncode
+
+
 def test_a_source_that_is_given_is_imported_as_it_lies_there(lab):
     case = Case("numpy", "dense")
     written = lab.study(case)["activations"]["dense1"]
