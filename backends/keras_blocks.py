@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from backends.keras_helpers import FUNCTIONS
 from backends.keras_initializers import HELPERS
-from backends.keras_layers import LayerWriter, Scope, layer_name, write_call
+from backends.keras_layers import LayerWriter, Scope, axes_of, layer_name, write_call
 from harness.contract import SourceWriter
 from harness.spec import Block, Family, Node, Part, Run, Spec, families, infer, stage_items
 
@@ -18,6 +18,8 @@ DOCSTRINGS = {
     "concat": "The outputs of all branches, beside each other as channels.",
     "gate": "Channels weighted by what all of them hold on average: squeeze and excitation.",
 }
+
+INPUTS = {1: "signals", 2: "images", 3: "volumes"}
 
 # What else the sources call by a name of lower-case letters.
 RESERVED_FUNCTIONS = {
@@ -39,8 +41,8 @@ def write_model(write: SourceWriter, spec: Spec, framework: str) -> None:
     """
     network = infer(spec)
     layers, body = LayerWriter(spec, framework, network), SourceWriter()
-    height, width, channels = spec.input
-    first = f"From images [n, {height}, {width}, {channels}] to logits"
+    shape = ", ".join(map(str, spec.input))
+    first = f"From {INPUTS[len(spec.input) - 1]} [n, {shape}] to logits"
     body("def make_model():")
     body(f'"""{first} [n, {network.output_shape[0]}]."""', 1)
     model = _Functions(layers)
@@ -73,8 +75,7 @@ class _Functions:
         """Write a model of nothing but layers in a row."""
         write("return keras.Sequential(", 1)
         write("[", 2)
-        height, width, channels = self.spec.input
-        write(f'keras.Input(({height}, {width}, {channels}), name="images"),', 3)
+        write(f'keras.Input({self.spec.input}, name="images"),', 3)
         for node in self.network.nodes:
             self._write_folded(write, node, 3)
             for call in self.layers.calls(node, Scope()):
@@ -86,8 +87,7 @@ class _Functions:
 
     def write_graph(self, write: SourceWriter) -> None:
         """Write a functional model."""
-        height, width, channels = self.spec.input
-        write(f'images = keras.Input(({height}, {width}, {channels}), name="images")', 1)
+        write(f'images = keras.Input({self.spec.input}, name="images")', 1)
         self._write_flow(write, self.network.parts, Scope(), "x", "images")
         write("return keras.Model(images, x)\n", 1)
 
@@ -137,9 +137,10 @@ class _Functions:
                 self._write_merge(write, "return", "Concatenate", scope, "concat", names)
             case "gate":
                 self._write_flow(write, block.children, scope, "gate", "x")
-                sizes = f"(1, 1, {block.input_shape[-1]})"
-                name = self.layers.extra_name(scope, "reshape")
-                write_call(write, "gate = layers.Reshape", [sizes, name], 1, end=")(gate)")
+                if axes := axes_of(block):
+                    shape = str((*(1,) * axes, block.input_shape[-1]))
+                    name = self.layers.extra_name(scope, "reshape")
+                    write_call(write, "gate = layers.Reshape", [shape, name], 1, end=")(gate)")
                 self._write_merge(write, "return", "Multiply", scope, "multiply", ["x", "gate"])
 
     def _write_sum(self, write: SourceWriter, block: Block, scope: Scope) -> None:

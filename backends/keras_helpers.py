@@ -58,16 +58,16 @@ FUNCTIONS: dict[str, dict[str, str]] = {
 }
 
 INFINITY_PADDING = '''\
-class InfinityPadding2D(layers.ZeroPadding2D):
+class InfinityPadding{axes}D(layers.ZeroPadding{axes}D):
     """Pads by minus infinity, which is never the maximum."""
 
     def call(self, inputs):
-        pads = ((0, 0), *self.padding, (0, 0))
+        pads = ((0, 0), {pads}, (0, 0))
         return ops.pad(inputs, pads, constant_values=-float("inf"))
 '''
 
 AVERAGE_POOLING = '''\
-class PaddedAveragePooling2D(layers.Layer):
+class {kind}(layers.Layer):
     """Means over windows; the padding counts neither in the sum nor in the number.
 
     {why}
@@ -77,10 +77,10 @@ class PaddedAveragePooling2D(layers.Layer):
         super().__init__(**kwargs)
         self.pool_size = pool_size
         self.strides = strides
-        self.pads = ((0, 0), *padding, (0, 0))  # rows (above, below), then columns
+        self.pads = ((0, 0), *padding, (0, 0))  # (before, after) along each axis
 
     def call(self, inputs):
-        share_of_pixels = self.mean(ops.ones_like(inputs[:1, :, :, :1]))
+        share_of_pixels = self.mean(ops.ones_like(inputs[:1, ..., :1]))
         return self.mean(inputs) / share_of_pixels
 
     def mean(self, x):

@@ -23,7 +23,7 @@ from harness.spec import (
     AvgPool,
     BatchNorm,
     ChannelScale,
-    Conv2D,
+    Conv,
     Dense,
     Dropout,
     Flatten,
@@ -34,14 +34,15 @@ from harness.spec import (
     MaxPool,
     Network,
     Node,
+    Part,
     Spec,
 )
 
 WIDTH = 100  # columns of a generated line
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+Pads = tuple[tuple[int, int], ...]
 
-FIRST_MAXIMUM = "Equal maxima: the first gets the gradient. GlobalMaxPooling2D would share it out."
+FIRST_MAXIMUM = "Equal maxima: the first gets the gradient. GlobalMaxPooling{}D would share it out."
 
 
 class Call(NamedTuple):
@@ -126,23 +127,23 @@ class LayerWriter:
 
     def _layer(self, node: Node, scope: Scope) -> tuple[list[Call], str, list[str]]:
         """Return the layers before, and the class and arguments of the layer without its name."""
+        axes = axes_of(node)
         match node.layer:
-            case Conv2D() as layer:
+            case Conv() as layer:
                 return self._conv(node, layer, scope)
             case Dense() as layer:
                 sizes = [str(layer.units)]
                 return [], "Dense", [*sizes, *self._activation(node), *self._weights(layer.bias)]
             case MaxPool() as layer:
-                before, padding = self._padding(node, scope, layer.padding, "InfinityPadding2D")
-                return before, "MaxPooling2D", [*_window(layer), *padding]
+                before, padding = self._padding(node, scope, layer.padding, "InfinityPadding")
+                return before, f"MaxPooling{axes}D", [*_window(layer), *padding]
             case AvgPool() as layer:
                 return [], *self._average(node, layer)
             case GlobalAvgPool():
-                return [], "GlobalAveragePooling2D", []
+                return [], f"GlobalAveragePooling{axes}D", []
             case GlobalMaxPool():
-                height, width, _ = node.input_shape
-                arguments = [_pair((height, width)), self._extra(node, scope, "window")]
-                windows = Call("layers.MaxPooling2D", arguments, FIRST_MAXIMUM)
+                arguments = [_sizes(node.input_shape[:-1]), self._extra(node, scope, "window")]
+                windows = Call(f"layers.MaxPooling{axes}D", arguments, FIRST_MAXIMUM.format(axes))
                 return [windows], "Flatten", []
             case BatchNorm() | LayerNorm() | GroupNorm():
                 return [], *self._norm(node)
@@ -155,19 +156,27 @@ class LayerWriter:
                 return [], "Dropout", [repr(layer.rate)]
         return [], "Activation", [self.function(node.activation)]
 
-    def _conv(self, node: Node, layer: Conv2D, scope: Scope) -> tuple[list[Call], str, list[str]]:
-        before, padding = self._padding(node, scope, layer.padding, "layers.ZeroPadding2D")
-        multiplier = depth_multiplier(node)
+    def _conv(self, node: Node, layer: Conv, scope: Scope) -> tuple[list[Call], str, list[str]]:
+        before, padding = self._padding(node, scope, layer.padding, "layers.ZeroPadding")
+        axes, multiplier = axes_of(node), depth_multiplier(node)
         rest = [
-            *([f"strides={_pair(layer.stride)}"] if layer.stride != (1, 1) else []),
+            *(
+                [f"strides={_sizes(layer.stride)}"]
+                if any(step != 1 for step in layer.stride)
+                else []
+            ),
             *padding,
-            *([f"dilation_rate={_pair(layer.dilation)}"] if layer.dilation != (1, 1) else []),
+            *(
+                [f"dilation_rate={_sizes(layer.dilation)}"]
+                if any(step != 1 for step in layer.dilation)
+                else []
+            ),
         ]
         if multiplier is None:
-            kind, first = "Conv2D", [str(layer.filters), _pair(layer.kernel)]
+            kind, first = f"Conv{axes}D", [str(layer.filters), _sizes(layer.kernel)]
             rest += [f"groups={layer.groups}"] if layer.groups != 1 else []
         else:
-            kind, first = "DepthwiseConv2D", [_pair(layer.kernel)]
+            kind, first = f"DepthwiseConv{axes}D", [_sizes(layer.kernel)]
             rest += [f"depth_multiplier={multiplier}"] if multiplier != 1 else []
         weights = self._weights(layer.bias, multiplier)
         return before, kind, [*first, *rest, *self._activation(node), *weights]
@@ -176,16 +185,16 @@ class LayerWriter:
         uneven = any(before != after for before, after in node.pads)
         if layer.padding in ("same", "valid") and not (self.framework == "torch" and uneven):
             padding = ['padding="same"'] if layer.padding == "same" else []
-            return "AveragePooling2D", [*_window(layer), *padding]
+            return f"AveragePooling{axes_of(node)}D", [*_window(layer), *padding]
         if not any(map(any, node.pads)):
-            return "AveragePooling2D", _window(layer)
+            return f"AveragePooling{axes_of(node)}D", _window(layer)
         is_same = layer.padding == "same"
-        kind = "PaddedAveragePooling2D"
+        kind = f"PaddedAveragePooling{axes_of(node)}D"
         # A source has one helper for both, and says why it has it.
         if kind not in self.helpers or not is_same:
             why = TORCH_PADS if is_same else KERAS_PADS
-            self.helpers[kind] = AVERAGE_POOLING.format(why=why)
-        return kind, [_pair(layer.size), f"strides={_pair(layer.steps)}", f"padding={node.pads}"]
+            self.helpers[kind] = AVERAGE_POOLING.format(kind=kind, why=why)
+        return kind, [_sizes(layer.size), f"strides={_sizes(layer.steps)}", f"padding={node.pads}"]
 
     def _norm(self, node: Node) -> tuple[str, list[str]]:
         layer = node.layer
@@ -214,8 +223,11 @@ class LayerWriter:
             return [], ['padding="same"']
         if not any(map(any, node.pads)):
             return [], []
-        if kind == "InfinityPadding2D":
-            self.helpers[kind] = INFINITY_PADDING
+        axes = axes_of(node)
+        kind = f"{kind}{axes}D"
+        if kind.startswith("InfinityPadding"):
+            pads = "self.padding" if axes == 1 else "*self.padding"
+            self.helpers[kind] = INFINITY_PADDING.format(axes=axes, pads=pads)
         return [Call(kind, [_pads(node.pads), self._extra(node, scope, "pad")])], []
 
     def _extra(self, node: Node, scope: Scope, suffix: str) -> str:
@@ -236,12 +248,12 @@ class LayerWriter:
 def depth_multiplier(node: Node) -> int | None:
     """Return how many filters each channel has, of a convolution that is Keras's depthwise one.
 
-    None of another. TensorFlow's wants equal strides. With symbols it is seen only where each
-    channel has one.
+    None of another. TensorFlow's wants equal strides, and there is none of volumes. With symbols
+    it is seen only where each channel has one.
     """
     layer, channels = node.layer, node.input_shape[-1]
-    assert isinstance(layer, Conv2D)
-    if layer.groups != channels or channels == 1 or layer.stride[0] != layer.stride[1]:
+    assert isinstance(layer, Conv)
+    if layer.groups != channels or channels == 1 or axes_of(node) > 2 or not _is_one(layer.stride):
         return None
     if layer.filters == channels:
         return 1
@@ -270,7 +282,7 @@ def write_call(
 
 def _check(node: Node) -> None:
     layer = node.layer
-    if isinstance(layer, Conv2D) and max(layer.stride) > 1 and max(layer.dilation) > 1:
+    if isinstance(layer, Conv) and max(layer.stride) > 1 and max(layer.dilation) > 1:
         raise NotImplementedError(
             f"layers {node.path!r}: Keras has no convolution with both a stride and a "
             f"dilation above 1; here stride = {list(layer.stride)}, "
@@ -281,27 +293,37 @@ def _check(node: Node) -> None:
 def _pads_as_same(node: Node) -> bool:
     """Whether explicit pads are those of "same", as is seen where windows move by one pixel."""
     layer = node.layer
-    assert isinstance(layer, Conv2D | MaxPool)
+    assert isinstance(layer, Conv | MaxPool)
     is_pool = isinstance(layer, MaxPool)
     window, stride = (layer.size, layer.steps) if is_pool else (layer.kernel, layer.stride)
-    dilation = (1, 1) if is_pool else layer.dilation
-    if stride != (1, 1) or any(type(number) is not int for number in (*window, *dilation)):
+    dilation = (1,) * len(window) if is_pool else layer.dilation
+    are_numbers = all(type(number) is int for number in (*window, *dilation))
+    if any(step != 1 for step in stride) or not are_numbers:
         return False
     totals = [(extent - 1) * step for extent, step in zip(window, dilation, strict=True)]
     return any(totals) and node.pads == tuple((n // 2, n - n // 2) for n in totals)
 
 
-def _pair(pair: tuple[int, int]) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else str(pair)
+def axes_of(part: Part) -> int:
+    """Return how many axes there are besides the channels: 2 of an image, none once flat."""
+    return len(part.input_shape) - 1
+
+
+def _is_one(sizes: tuple[int, ...]) -> bool:
+    """Whether one number says it all."""
+    return all(size == sizes[0] for size in sizes)
+
+
+def _sizes(sizes: tuple[int, ...]) -> str:
+    return str(sizes[0]) if _is_one(sizes) else str(sizes)
 
 
 def _pads(pads: Pads) -> str:
-    rows, columns = pads
-    if rows[0] == rows[1] and columns[0] == columns[1]:
-        return _pair((rows[0], columns[0]))
-    return str(pads)
+    if all(before == after for before, after in pads):
+        return _sizes(tuple(before for before, _ in pads))
+    return str(pads if len(pads) > 1 else pads[0])
 
 
 def _window(layer: MaxPool | AvgPool) -> list[str]:
-    strides = [f"strides={_pair(layer.steps)}"] if layer.steps != layer.size else []
-    return [_pair(layer.size), *strides]
+    strides = [f"strides={_sizes(layer.steps)}"] if layer.steps != layer.size else []
+    return [_sizes(layer.size), *strides]
