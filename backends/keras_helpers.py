@@ -89,6 +89,41 @@ class {kind}(layers.Layer):
 KERAS_PADS = 'Keras knows "valid" and "same" only.'
 TORCH_PADS = 'On torch, Keras repeats the border where "same" pads it unevenly.'
 
+MAX_POOLING_TENSORFLOW = '''\
+class MaxPooling3D(layers.MaxPooling3D):
+    """Maxima of planes, then across them; TensorFlow's own has no float64."""
+
+    def call(self, inputs):
+        (depth, *size), (step, *steps) = self.pool_size, self.strides
+        *_, planes, height, width, channels = inputs.shape
+        x = ops.reshape(inputs, (-1, height, width, channels))
+        x = ops.max_pool(x, size, steps, self.padding)
+        _, height, width, _ = x.shape
+        x = ops.reshape(x, (-1, planes, height * width, channels))
+        x = ops.max_pool(x, (depth, 1), (step, 1), self.padding)
+        return ops.reshape(x, (-1, x.shape[1], height, width, channels))
+'''
+
+CROPPED_CONV_TRANSPOSE = '''\
+class CroppedConv2DTranspose(layers.Conv2DTranspose):
+    """Cuts rows and columns off, where Keras knows "valid" and "same" only."""
+
+    def __init__(self, *args, cropping, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.cropping = cropping
+
+    def call(self, inputs):
+        (top, bottom), (left, right) = self.cropping
+        outputs = super().call(inputs)
+        _, height, width, _ = outputs.shape
+        return outputs[:, top : height - bottom, left : width - right]
+
+    def compute_output_shape(self, input_shape):
+        n, height, width, channels = super().compute_output_shape(input_shape)
+        rows, columns = map(sum, self.cropping)
+        return n, height - rows, width - columns, channels
+'''
+
 BATCH_NORM_TORCH = '''\
 class BatchNormalization(layers.BatchNormalization):
     """Takes the variance about the mean; on torch, Keras takes E[x^2] - E[x]^2."""

@@ -10,10 +10,12 @@ from backends.keras_helpers import (
     AVERAGE_POOLING,
     BATCH_NORM_TORCH,
     CHANNEL_SCALE,
+    CROPPED_CONV_TRANSPOSE,
     FUNCTIONS,
     GROUP_NORM_TORCH,
     INFINITY_PADDING,
     KERAS_PADS,
+    MAX_POOLING_TENSORFLOW,
     TORCH_PADS,
 )
 from backends.keras_initializers import depthwise_initializer, kernel_initializer
@@ -24,6 +26,7 @@ from harness.spec import (
     BatchNorm,
     ChannelScale,
     Conv,
+    Conv2DTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -131,11 +134,14 @@ class LayerWriter:
         match node.layer:
             case Conv() as layer:
                 return self._conv(node, layer, scope)
+            case Conv2DTranspose() as layer:
+                return [], *self._conv_transpose(node, layer)
             case Dense() as layer:
                 sizes = [str(layer.units)]
                 return [], "Dense", [*sizes, *self._activation(node), *self._weights(layer.bias)]
             case MaxPool() as layer:
                 before, padding = self._padding(node, scope, layer.padding, "InfinityPadding")
+                self._note_max_pooling(node)
                 return before, f"MaxPooling{axes}D", [*_window(layer), *padding]
             case AvgPool() as layer:
                 return [], *self._average(node, layer)
@@ -143,7 +149,10 @@ class LayerWriter:
                 return [], f"GlobalAveragePooling{axes}D", []
             case GlobalMaxPool():
                 arguments = [_sizes(node.input_shape[:-1]), self._extra(node, scope, "window")]
-                windows = Call(f"layers.MaxPooling{axes}D", arguments, FIRST_MAXIMUM.format(axes))
+                self._note_max_pooling(node)
+                kind = f"MaxPooling{axes}D"
+                owner = "" if kind in self.helpers else "layers."
+                windows = Call(owner + kind, arguments, FIRST_MAXIMUM.format(axes))
                 return [windows], "Flatten", []
             case BatchNorm() | LayerNorm() | GroupNorm():
                 return [], *self._norm(node)
@@ -180,6 +189,30 @@ class LayerWriter:
             rest += [f"depth_multiplier={multiplier}"] if multiplier != 1 else []
         weights = self._weights(layer.bias, multiplier)
         return before, kind, [*first, *rest, *self._activation(node), *weights]
+
+    def _conv_transpose(self, node: Node, layer: Conv2DTranspose) -> tuple[str, list[str]]:
+        arguments = [str(layer.filters), _sizes(layer.kernel)]
+        if any(step != 1 for step in layer.stride):
+            arguments.append(f"strides={_sizes(layer.stride)}")
+        kind, rest = "Conv2DTranspose", [*self._activation(node), *self._weights(layer.bias)]
+        if layer.padding == "same":
+            return kind, [*arguments, 'padding="same"', *rest]
+        # Where the stride is the larger, Keras adds rows of nothing but the bias.
+        cropping = tuple(
+            (before, after + step - kernel if step > kernel else after)
+            for (before, after), step, kernel in zip(
+                node.pads, layer.stride, layer.kernel, strict=True
+            )
+        )
+        if not any(map(any, cropping)):
+            return kind, [*arguments, *rest]
+        kind = "CroppedConv2DTranspose"
+        self.helpers[kind] = CROPPED_CONV_TRANSPOSE
+        return kind, [*arguments, f"cropping={cropping}", *rest]
+
+    def _note_max_pooling(self, node: Node) -> None:
+        if self.framework == "tensorflow" and axes_of(node) == 3:
+            self.helpers["MaxPooling3D"] = MAX_POOLING_TENSORFLOW
 
     def _average(self, node: Node, layer: AvgPool) -> tuple[str, list[str]]:
         uneven = any(before != after for before, after in node.pads)

@@ -12,7 +12,7 @@ import numpy as np
 
 from backends.keras_layers import layer_name
 from harness.contract import Array, Floats, Gradients, Integers, Setting
-from harness.spec import Parameter, Spec, infer
+from harness.spec import Conv2DTranspose, Parameter, Spec, infer
 
 Factors = Mapping[
     str, Any
@@ -52,6 +52,8 @@ class KerasSession:
         self.parameters = sorted(parameters, key=lambda one: order[id(one[1])])
         self.statistics = list(self._variables(self.network.statistics))
         arrays = (*self.network.parameters, *self.network.statistics)
+        convs = [n for n in self.network.nodes if isinstance(n.layer, Conv2DTranspose)]
+        self.transposed = {f"{node.path}.kernel" for node in convs}
         self.shapes = {array.path: array.shape for array in arrays}
 
     def load(self, images: Floats, targets: Array) -> None:
@@ -64,8 +66,9 @@ class KerasSession:
         for variable in self.optimizer.variables:
             variable.assign(self._put(np.zeros(variable.shape, variable.dtype)))
         for path, variable in (*self.parameters, *self.statistics):
-            # A depthwise kernel is [h, w, channels, multiplier] here, [h, w, 1, filters] there.
-            variable.assign(self._put(parameters[path].reshape(variable.shape)))
+            # A depthwise kernel is [h, w, channels, multiplier] in Keras, else [h, w, 1, filters].
+            array = self._swapped(path, parameters[path]).reshape(variable.shape)
+            variable.assign(self._put(array))
         self._seed(seed)
 
     def train(
@@ -126,10 +129,14 @@ class KerasSession:
         """Return arrays by path, in the order and the shapes of the network's."""
         found = dict(tensors)
         return {
-            path: self._get(found[path]).reshape(shape)
+            path: self._swapped(path, self._get(found[path])).reshape(shape)
             for path, shape in self.shapes.items()
             if path in found
         }
+
+    def _swapped(self, path: str, array: Floats) -> Floats:
+        """Turn transposed convolutions' kernels round: in Keras they are [h, w, filters, in]."""
+        return array.swapaxes(-1, -2) if path in self.transposed else array
 
     def _variables(self, parameters: Sequence[Parameter]) -> Iterator[tuple[str, Any]]:
         for parameter in parameters:
