@@ -27,7 +27,17 @@ RESERVED_FUNCTIONS = {
     *(activation for functions in FUNCTIONS.values() for activation in functions),
     *HELPERS,
     *("cross_entropy", "evaluate", "gate", "i", "images", "jax", "jnp", "keras", "layers"),
-    *("loss_fn", "make_model", "make_optimizer", "name", "ops", "os", "partial", "predict"),
+    *(
+        "loss_fn",
+        "make_model",
+        "make_optimizer",
+        "name",
+        "ops",
+        "os",
+        "partial",
+        "pool_volumes",
+        "predict",
+    ),
     *("shortcut", "tf", "torch", "train", "train_step", "x"),
 }
 

@@ -84,25 +84,28 @@ class {kind}(layers.Layer):
         return self.mean(inputs) / share_of_pixels
 
     def mean(self, x):
-        return ops.average_pool(ops.pad(x, self.pads), self.pool_size, self.strides)
+        return {pool}ops.pad(x, self.pads), self.pool_size, self.strides)
 '''
 KERAS_PADS = 'Keras knows "valid" and "same" only.'
 TORCH_PADS = 'On torch, Keras repeats the border where "same" pads it unevenly.'
 
-MAX_POOLING_TENSORFLOW = '''\
-class MaxPooling3D(layers.MaxPooling3D):
-    """Maxima of planes, then across them; TensorFlow's own has no float64."""
-
-    def call(self, inputs):
-        (depth, *size), (step, *steps) = self.pool_size, self.strides
-        *_, planes, height, width, channels = inputs.shape
-        x = ops.reshape(inputs, (-1, height, width, channels))
-        x = ops.max_pool(x, size, steps, self.padding)
-        _, height, width, _ = x.shape
-        x = ops.reshape(x, (-1, planes, height * width, channels))
-        x = ops.max_pool(x, (depth, 1), (step, 1), self.padding)
-        return ops.reshape(x, (-1, x.shape[1], height, width, channels))
+POOL_VOLUMES = '''\
+def pool_volumes(pool, volumes, size, strides, padding="valid"):
+    """Pool planes, then across them; TensorFlow's own pools of volumes take no float64."""
+    _, depth, height, width, channels = volumes.shape
+    x = ops.reshape(volumes, (-1, height, width, channels))
+    x = pool(x, size[1:], strides[1:], padding)
+    _, height, width, _ = x.shape
+    x = ops.reshape(x, (-1, depth, height * width, channels))
+    x = pool(x, (size[0], 1), (strides[0], 1), padding)
+    return ops.reshape(x, (-1, x.shape[1], height, width, channels))
 '''
+
+POOLING_VOLUMES = """\
+class {kind}(layers.{kind}):
+    def call(self, inputs):
+        return pool_volumes({pool}, inputs, self.pool_size, self.strides, self.padding)
+"""
 
 CROPPED_CONV_TRANSPOSE = '''\
 class CroppedConv2DTranspose(layers.Conv2DTranspose):
@@ -110,7 +113,9 @@ class CroppedConv2DTranspose(layers.Conv2DTranspose):
 
     def __init__(self, *args, cropping, **kwargs):
         super().__init__(*args, **kwargs)
-        self.cropping = cropping
+        # Where a stride is larger than its kernel, Keras adds rows of nothing but the bias.
+        added = [max(s - k, 0) for s, k in zip(self.strides, self.kernel_size)]
+        self.cropping = [(top, end + more) for (top, end), more in zip(cropping, added)]
 
     def call(self, inputs):
         (top, bottom), (left, right) = self.cropping

@@ -15,7 +15,8 @@ from backends.keras_helpers import (
     GROUP_NORM_TORCH,
     INFINITY_PADDING,
     KERAS_PADS,
-    MAX_POOLING_TENSORFLOW,
+    POOL_VOLUMES,
+    POOLING_VOLUMES,
     TORCH_PADS,
 )
 from backends.keras_initializers import depthwise_initializer, kernel_initializer
@@ -141,16 +142,14 @@ class LayerWriter:
                 return [], "Dense", [*sizes, *self._activation(node), *self._weights(layer.bias)]
             case MaxPool() as layer:
                 before, padding = self._padding(node, scope, layer.padding, "InfinityPadding")
-                self._note_max_pooling(node)
-                return before, f"MaxPooling{axes}D", [*_window(layer), *padding]
+                return before, self._pooling("MaxPooling", node), [*_window(layer), *padding]
             case AvgPool() as layer:
                 return [], *self._average(node, layer)
             case GlobalAvgPool():
                 return [], f"GlobalAveragePooling{axes}D", []
             case GlobalMaxPool():
                 arguments = [_sizes(node.input_shape[:-1]), self._extra(node, scope, "window")]
-                self._note_max_pooling(node)
-                kind = f"MaxPooling{axes}D"
+                kind = self._pooling("MaxPooling", node)
                 owner = "" if kind in self.helpers else "layers."
                 windows = Call(owner + kind, arguments, FIRST_MAXIMUM.format(axes))
                 return [windows], "Flatten", []
@@ -197,37 +196,47 @@ class LayerWriter:
         kind, rest = "Conv2DTranspose", [*self._activation(node), *self._weights(layer.bias)]
         if layer.padding == "same":
             return kind, [*arguments, 'padding="same"', *rest]
-        # Where the stride is the larger, Keras adds rows of nothing but the bias.
-        cropping = tuple(
-            (before, after + step - kernel if step > kernel else after)
-            for (before, after), step, kernel in zip(
-                node.pads, layer.stride, layer.kernel, strict=True
-            )
+        # Where a stride is above its kernel, Keras adds rows; a symbol may be so in some block.
+        adds = any(
+            type(step) is not int or type(kernel) is not int or step > kernel
+            for step, kernel in zip(layer.stride, layer.kernel, strict=True)
         )
-        if not any(map(any, cropping)):
+        if not adds and not any(map(any, node.pads)):
             return kind, [*arguments, *rest]
         kind = "CroppedConv2DTranspose"
         self.helpers[kind] = CROPPED_CONV_TRANSPOSE
-        return kind, [*arguments, f"cropping={cropping}", *rest]
+        return kind, [*arguments, f"cropping={node.pads}", *rest]
 
-    def _note_max_pooling(self, node: Node) -> None:
-        if self.framework == "tensorflow" and axes_of(node) == 3:
-            self.helpers["MaxPooling3D"] = MAX_POOLING_TENSORFLOW
+    def _pooling(self, kind: str, node: Node) -> str:
+        """Return Keras's class, for which there may be a helper of that name."""
+        axes = axes_of(node)
+        kind = f"{kind}{axes}D"
+        if self.framework == "tensorflow" and axes == 3:
+            pool = "ops.max_pool" if kind.startswith("Max") else "ops.average_pool"
+            self.helpers.setdefault("pool_volumes", POOL_VOLUMES)
+            self.helpers[kind] = POOLING_VOLUMES.format(kind=kind, pool=pool)
+        return kind
 
     def _average(self, node: Node, layer: AvgPool) -> tuple[str, list[str]]:
         uneven = any(before != after for before, after in node.pads)
         if layer.padding in ("same", "valid") and not (self.framework == "torch" and uneven):
             padding = ['padding="same"'] if layer.padding == "same" else []
-            return f"AveragePooling{axes_of(node)}D", [*_window(layer), *padding]
+            return self._pooling("AveragePooling", node), [*_window(layer), *padding]
         if not any(map(any, node.pads)):
-            return f"AveragePooling{axes_of(node)}D", _window(layer)
+            return self._pooling("AveragePooling", node), _window(layer)
         is_same = layer.padding == "same"
         kind = f"PaddedAveragePooling{axes_of(node)}D"
         # A source has one helper for both, and says why it has it.
         if kind not in self.helpers or not is_same:
             why = TORCH_PADS if is_same else KERAS_PADS
-            self.helpers[kind] = AVERAGE_POOLING.format(kind=kind, why=why)
-        return kind, [_sizes(layer.size), f"strides={_sizes(layer.steps)}", f"padding={node.pads}"]
+            pool = "ops.average_pool("
+            if self.framework == "tensorflow" and axes_of(node) == 3:
+                self.helpers.setdefault("pool_volumes", POOL_VOLUMES)
+                pool = "pool_volumes(ops.average_pool, "
+            self.helpers[kind] = AVERAGE_POOLING.format(kind=kind, why=why, pool=pool)
+        spelled = str if "pool_volumes" in self.helpers else _sizes  # which wants all three
+        size, steps = spelled(layer.size), spelled(layer.steps)
+        return kind, [size, f"strides={steps}", f"padding={node.pads}"]
 
     def _norm(self, node: Node) -> tuple[str, list[str]]:
         layer = node.layer
