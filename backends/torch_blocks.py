@@ -51,6 +51,7 @@ class _Classes:
     def __init__(self, network: Network) -> None:
         self.families = families(network)
         self.texts: dict[str, str] = {}
+        self.bodies: dict[str, str] = {}  # without docstrings, whose words are no arguments
         for family in self.families.all:
             self.texts[family.name] = self._class(family)
 
@@ -59,7 +60,7 @@ class _Classes:
         self.write_constructors(body, block.children)
         body("\ndef forward(self, x):", 1)
         _write_block(body, block)
-        text = body.text().rstrip("\n")
+        text = self.bodies[family.name] = body.text().rstrip("\n")
         write = SourceWriter()
         write(f"class {family.name}(nn.Module):")
         write(f'"""{DOCSTRINGS[block.kind]}"""\n', 1)
@@ -80,14 +81,14 @@ class _Classes:
                     write(line, 2)
             else:
                 family = self.families.of(part)
-                arguments = _spelled(family, part, self.texts[family.name])
+                arguments = _spelled(family, part, self.bodies[family.name])
                 write_call(write, f"self.{part.name} = {family.name}", arguments, 2)
 
     def _stage(self, stage: Block) -> list[str]:
         """Return the lines of an nn.Sequential of blocks, with loops where they repeat."""
         items = [
             self._run(item) if isinstance(item, Run) else self._stage(item)
-            for item in stage_items(stage, self.families, self.texts)
+            for item in stage_items(stage, self.families, self.bodies)
         ]
         if len(items) == 1 and len(items[0]) == 1 and len(items[0][0]) + 40 < WIDTH:
             return [f"nn.Sequential({items[0][0]})"]
