@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -12,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 
 from backends.flax_source import flax_source
-from backends.stepwise import layer_outputs
+from backends.stepwise import layer_outputs, reach
 from harness.contract import (
     Array,
     DeviceInfo,
@@ -22,7 +23,7 @@ from harness.contract import (
     Setting,
     import_source,
 )
-from harness.spec import Parameter, Spec, infer
+from harness.spec import Address, ChannelScale, Network, Spec, addresses, infer
 
 
 class FlaxBackend:
@@ -88,16 +89,18 @@ class FlaxBackend:
 NNX_ROLES = {"offset": "bias", "variance": "var"}  # the others are called as in a spec's paths
 MODE = {"training": True}  # what a model with batch norm takes beside images
 
-Paths = dict[str, dict[str, str]]  # by layer and nnx's role
+Places = dict[str, Address]  # where nnx's nested dictionaries have each array, by its path
 
 
-def _paths(parameters: Iterable[Parameter]) -> Paths:
-    """Return the paths as nnx nests what is at them."""
-    nested: Paths = {}
-    for parameter in parameters:
-        layer = parameter.path.rpartition(".")[0]
-        nested.setdefault(layer, {})[NNX_ROLES.get(parameter.role, parameter.role)] = parameter.path
-    return nested
+def _places(network: Network, kind: str) -> Places:
+    """Return the places of all `parameters`, or of all `statistics`."""
+    layers, places = addresses(network.parts), {}
+    for node in network.nodes:
+        is_alone = isinstance(node.layer, ChannelScale)  # an nnx.Param itself
+        for parameter in getattr(node, kind):
+            role = () if is_alone else (NNX_ROLES.get(parameter.role, parameter.role),)
+            places[parameter.path] = (*layers[node.path], *role)
+    return places
 
 
 class FlaxSession:
@@ -112,9 +115,10 @@ class FlaxSession:
         self.jax = jax
         self.module = module
         self.network = infer(spec)
-        self.paths = [_paths(self.network.parameters)]
+        self.addresses = addresses(self.network.parts)
+        self.places = [_places(self.network, "parameters")]
         if self.network.statistics:
-            self.paths.append(_paths(self.network.statistics))
+            self.places.append(_places(self.network, "statistics"))
         self.dtype = np.dtype(setting.precision)
         self.device = jax.devices(setting.device)[0]
         jax.config.update("jax_default_device", self.device)
@@ -129,13 +133,7 @@ class FlaxSession:
 
     def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
         """Set parameters and statistics, and make a new optimizer state and random key."""
-        variables = [
-            {
-                layer: {role: self._put(parameters[path]) for role, path in roles.items()}
-                for layer, roles in paths.items()
-            }
-            for paths in self.paths
-        ]
+        variables = [self._nested(places, parameters) for places in self.places]
         self.state_now = self.module.init_state(*variables, seed)
 
     def train(
@@ -168,9 +166,9 @@ class FlaxSession:
     def activations(self, images: Floats) -> dict[str, Floats]:
         """Apply the generated forward pass, layer by layer."""
         outputs = layer_outputs(
-            self.module.Model.__call__,
-            [node.name for node in self.network.nodes],
-            self=self._model(self.graphdef, *self._variables()),
+            self._model(self.graphdef, *self._variables()),
+            self.network,
+            "__call__",
             x=self._put(images),
             training=False,
             rngs=None,
@@ -236,8 +234,10 @@ class FlaxSession:
             call = self.module.Model.__call__
 
             def call_with_masks(model: Any, x: Any, *, rngs: Any = None, **mode: Any) -> Any:
-                for name, factor in factors.items():
-                    setattr(model, name, lambda x, factor=factor, **_: x * factor)
+                for path, factor in factors.items():
+                    *owner, name = self.addresses[path]
+                    dropout = lambda x, factor=factor, **_: x * factor  # noqa: E731
+                    setattr(reach(model, tuple(owner)), str(name), dropout)
                 return call(model, x, **mode)
 
             with patch.object(self.module.Model, "__call__", call_with_masks):
@@ -247,8 +247,8 @@ class FlaxSession:
 
     def _factors(self, masks: Mapping[str, Floats]) -> dict[str, Any]:
         """Return a multiplier for every dropout layer: 1 where no mask is given."""
-        names = [node.name for node in self.network.dropouts]
-        return {name: self._put(masks.get(name, np.ones(()))) for name in names}
+        paths = [node.path for node in self.network.dropouts]
+        return {path: self._put(masks.get(path, np.ones(()))) for path in paths}
 
     def _variables(self) -> list[Any]:
         """Return parameters and, where there is a batch norm, statistics, as nnx nests them."""
@@ -263,11 +263,20 @@ class FlaxSession:
     def _by_path(self, variables: Sequence[Any]) -> dict[str, Floats]:
         """Return variables, or gradients of the first: nnx's layouts are the canonical ones."""
         return {
-            path: self._get(values[layer][role])
-            for paths, values in zip(self.paths, variables, strict=False)
-            for layer, roles in paths.items()
-            for role, path in roles.items()
+            path: self._get(reduce(getitem, place, values))
+            for places, values in zip(self.places, variables, strict=False)
+            for path, place in places.items()
         }
+
+    def _nested(self, places: Places, arrays: Mapping[str, Floats]) -> dict[str, Any]:
+        """Return the arrays on the device, as nnx nests them."""
+        nested: dict[str, Any] = {}
+        for path, (*holders, last) in places.items():
+            inner: dict[str | int, Any] = nested
+            for name in holders:
+                inner = inner.setdefault(name, {})
+            inner[last] = self._put(arrays[path])
+        return nested
 
     def _put(self, array: Array) -> Any:
         """Copy to the device: a step may donate the memory, and so must own it."""

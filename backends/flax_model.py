@@ -1,15 +1,15 @@
-"""The source of the nnx.Module: its layers, its forward pass, and the pools that nnx lacks."""
+"""The layers of a Flax source: nnx's modules, functions, and the pools that nnx lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import indent
 
-from harness.contract import SourceWriter
 from harness.spec import (
     Activation,
     AvgPool,
     BatchNorm,
+    ChannelScale,
     Conv2D,
     Dense,
     Dropout,
@@ -19,7 +19,6 @@ from harness.spec import (
     GroupNorm,
     LayerNorm,
     MaxPool,
-    Network,
     Node,
 )
 
@@ -78,61 +77,20 @@ ACTIVATIONS = {
 }
 
 
-def write_model(write: SourceWriter, network: Network) -> None:
-    """Write the class, after the functions that it pools by."""
-    blocks = any(_is_blocks(node) for node in network.nodes)
-    global_max = any(isinstance(node.layer, GlobalMaxPool) for node in network.nodes)
-    if blocks or global_max:
-        write(FIRST_MAX)
-    if blocks:
-        write(BLOCK_MAX_POOL)
-    if global_max:
-        write(GLOBAL_MAX_POOL)
-    write("class Model(nnx.Module):")
-    _write_docstring(write, network)
-    write("def __init__(self, *, rngs):", 1)
-    constructors = [text for node in network.nodes if (text := _constructor(node))]
-    for text in constructors or ["pass"]:
-        write(text, 2)
-    write()
-    _write_signature(write, network)
-    for node in network.nodes:
-        write(_forward(node), 2)
-    write("return x\n\n", 2)
+# What is written where a class calls it: by function, with what it is made of.
+OWN_LAYERS = {
+    "block_max_pool(": (FIRST_MAX, BLOCK_MAX_POOL),
+    "global_max_pool(": (FIRST_MAX, GLOBAL_MAX_POOL),
+}
 
 
-def _write_docstring(write: SourceWriter, network: Network) -> None:
-    height, width, channels = network.input_shape
-    outputs = network.output_shape[0]
-    layers = [node.layer for node in network.nodes]
-    grouped = any(isinstance(layer, Conv2D) and layer.groups > 1 for layer in layers)
-    inside = "in / groups" if grouped else "in"
-    write(f'"""From images [n, {height}, {width}, {channels}] to logits [n, {outputs}].\n', 1)
-    write(f"Images are NHWC and kernels [kh, kw, {inside}, out] throughout, so that flattening", 1)
-    write('needs no transpose; padding "SAME" is TensorFlow\'s.', 1)
-    if any(isinstance(layer, BatchNorm | LayerNorm | GroupNorm) for layer in layers):
-        write("Variances are taken in two passes: nnx's fast one, E[x^2] - E[x]^2, cancels.", 1)
-    if network.statistics:
-        write("Running variances are as biased as the batch's; momentum is their decay.", 1)
-    write('"""\n', 1)
+def own_layers(classes: str) -> list[str]:
+    """Return the texts of the layers that nnx lacks, of those that the classes' text calls."""
+    texts = [text for call, texts in OWN_LAYERS.items() if call in classes for text in texts]
+    return list(dict.fromkeys(texts))
 
 
-def _write_signature(write: SourceWriter, network: Network) -> None:
-    """Write the head of `__call__`: batch norm and dropout have to know what they are for."""
-    if network.statistics and network.dropouts:
-        write("def __call__(self, x, *, training=False, rngs=None):", 1)
-        write('"""In training, use and gather statistics of the batch; drop out by `rngs`."""', 2)
-    elif network.statistics:
-        write("def __call__(self, x, *, training=False):", 1)
-        write('"""In training, use and gather statistics of the batch; else the gathered."""', 2)
-    elif network.dropouts:
-        write("def __call__(self, x, *, rngs=None):", 1)
-        write('"""Drop out with random numbers from `rngs`; without them, evaluate."""', 2)
-    else:
-        write("def __call__(self, x):", 1)
-
-
-def _constructor(node: Node) -> str:
+def constructor(node: Node) -> str:
     """Return the line of `__init__` that makes the layer; empty where it has no state."""
     target, channels = f"self.{node.name}", str(node.input_shape[-1])
     match node.layer:
@@ -141,7 +99,7 @@ def _constructor(node: Node) -> str:
             arguments += [f"strides={layer.stride}"] if layer.stride != (1, 1) else []
             arguments += [f"padding={_padding(layer)}"]
             arguments += [f"kernel_dilation={layer.dilation}"] if layer.dilation != (1, 1) else []
-            arguments += [f"feature_group_count={layer.groups}"] if layer.groups > 1 else []
+            arguments += [f"feature_group_count={layer.groups}"] if layer.groups != 1 else []
             arguments += [] if layer.bias else ["use_bias=False"]
             return call(target, "nnx.Conv", [*arguments, "rngs=rngs"])
         case Dense() as layer:
@@ -155,6 +113,8 @@ def _constructor(node: Node) -> str:
         case GroupNorm() as layer:
             arguments = [channels, f"num_groups={layer.groups}", *_norm_arguments(layer)]
             return call(target, "nnx.GroupNorm", arguments)
+        case ChannelScale() as layer:
+            return call(target, "nnx.Param", [f"jnp.full(({channels},), {layer.initial!r})"])
         case Dropout() as layer:
             return call(target, "nnx.Dropout", [str(layer.rate)])
     return ""
@@ -171,45 +131,53 @@ def _norm_arguments(layer: BatchNorm | LayerNorm | GroupNorm) -> list[str]:
     ]
 
 
-def _forward(node: Node) -> str:
-    """Return the statement of `__call__` that applies the layer."""
+def forward(node: Node, target: str = "x", source: str = "x") -> str:
+    """Return the statement of `__call__` that sends `source` through the layer to `target`."""
     name = node.name
     match node.layer:
         case Conv2D() | Dense():
             if node.activation == "linear":
-                return call("x", f"self.{name}", ["x"])
-            return _activate(node.activation, f"self.{name}(x)")
+                return call(target, f"self.{name}", [source])
+            return _activate(node.activation, target, f"self.{name}({source})")
         case BatchNorm():
-            return call("x", f"self.{name}", ["x", "use_running_average=not training"])
+            return call(target, f"self.{name}", [source, "use_running_average=not training"])
         case LayerNorm() | GroupNorm():
-            return call("x", f"self.{name}", ["x"])
+            return call(target, f"self.{name}", [source])
+        case ChannelScale():
+            return f"{target} = {source} * self.{name}"
         case Dropout():
-            return call("x", f"self.{name}", ["x", "deterministic=rngs is None", "rngs=rngs"])
+            return call(target, f"self.{name}", [source, "deterministic=rngs is None", "rngs=rngs"])
         case MaxPool() as layer if _is_blocks(node):
-            return call("x", "block_max_pool", ["x", str(layer.size)], name)
+            return call(target, "block_max_pool", [source, str(layer.size)], name)
         case MaxPool() as layer:
-            return call("x", "nnx.max_pool", _window(layer), name)
+            return call(target, "nnx.max_pool", _window(layer, source), name)
         case AvgPool() as layer:
             # By default the border's zeros would count as pixels.
             count = ["count_include_pad=False"] if any(sum(node.pads, ())) else []
-            return call("x", "nnx.avg_pool", [*_window(layer), *count], name)
+            return call(target, "nnx.avg_pool", [*_window(layer, source), *count], name)
         case GlobalAvgPool():
-            return call("x", "x.mean", ["axis=(1, 2)"], name)
+            return call(target, f"{source}.mean", ["axis=(1, 2)"], name)
         case GlobalMaxPool():
-            return call("x", "global_max_pool", ["x"], name)
+            return call(target, "global_max_pool", [source], name)
         case Flatten():
-            return call("x", "x.reshape", ["x.shape[0]", "-1"], name)
-    return _activate(node.activation, "x", name)
+            return call(target, f"{source}.reshape", [f"{source}.shape[0]", "-1"], name)
+    return _activate(node.activation, target, source, name)
 
 
-def _activate(activation: Activation, argument: str, comment: str = "") -> str:
+def _activate(activation: Activation, target: str, value: str, comment: str = "") -> str:
+    function, arguments = activated(activation, value)
+    return call(target, function, arguments, comment)
+
+
+def activated(activation: Activation, value: str) -> tuple[str, list[str]]:
+    """Return the function, and its arguments."""
     function, *options = ACTIVATIONS.get(activation, (f"nnx.{activation}",))
-    return call("x", function, [argument, *options], comment)
+    return function, [value, *options]
 
 
-def _window(layer: MaxPool | AvgPool) -> list[str]:
+def _window(layer: MaxPool | AvgPool, source: str) -> list[str]:
     """Return a pool's arguments; strides are always written, as nnx's default is 1."""
-    return ["x", str(layer.size), f"strides={layer.steps}", f"padding={_padding(layer)}"]
+    return [source, str(layer.size), f"strides={layer.steps}", f"padding={_padding(layer)}"]
 
 
 def _padding(layer: Conv2D | MaxPool | AvgPool) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from textwrap import indent
 
-from backends.flax_model import WIDTH, call, wrapped, write_model
+from backends.flax_blocks import write_model
+from backends.flax_model import WIDTH, call, wrapped
 from harness.contract import SourceWriter
 from harness.spec import Adam, AdamW, Network, RmsProp, Sgd, Spec, Training, infer
 
