@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from textwrap import indent
 
@@ -23,6 +24,7 @@ from harness.spec import (
 )
 
 WIDTH = 100  # columns of a generated line
+MAX_TAPS = 49  # of a kernel that is written out as a sum
 
 FIRST_MAX = '''@jax.custom_vjp
 def first_max(windows):
@@ -69,6 +71,36 @@ GLOBAL_MAX_POOL = '''def global_max_pool(x):
 
 '''
 
+DEPTHWISE_CONV = '''class DepthwiseConv(nnx.Conv):
+    """nnx.Conv with a group for each channel; on the CPU, as a sum over the kernel's taps.
+
+    There XLA's convolution in groups takes many times as long, forward and backward,
+    as these products of shifted images, which it fuses into one loop.
+    """
+
+    def __init__(self, channels, kernel_size, *, strides=(1, 1), kernel_dilation=(1, 1), **options):
+        options |= {"strides": strides, "kernel_dilation": kernel_dilation}
+        super().__init__(channels, channels, kernel_size, feature_group_count=channels, **options)
+
+    def __call__(self, x):
+        if jax.default_backend() != "cpu":
+            return super().__call__(x)
+        (kh, kw), (sh, sw), (dh, dw) = self.kernel_size, self.strides, self.kernel_dilation
+        window = (dh * (kh - 1) + 1, dw * (kw - 1) + 1)
+        pads = self.padding
+        if isinstance(pads, str):
+            pads = jax.lax.padtype_to_pads(x.shape[1:3], window, self.strides, pads)
+        x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+        h, w = x.shape[1] - window[0] + 1, x.shape[2] - window[1] + 1  # windows, for strides of 1
+        y = sum(
+            x[:, i * dh : i * dh + h : sh, j * dw : j * dw + w : sw] * self.kernel[i, j, 0]
+            for i in range(kh)
+            for j in range(kw)
+        )
+        return y + self.bias if self.use_bias else y
+
+'''
+
 # Where nnx has another name, or needs an argument.
 ACTIVATIONS = {
     "linear": ("nnx.identity",),
@@ -81,6 +113,7 @@ ACTIVATIONS = {
 OWN_LAYERS = {
     "block_max_pool(": (FIRST_MAX, BLOCK_MAX_POOL),
     "global_max_pool(": (FIRST_MAX, GLOBAL_MAX_POOL),
+    "DepthwiseConv(": (DEPTHWISE_CONV,),
 }
 
 
@@ -95,13 +128,17 @@ def constructor(node: Node) -> str:
     target, channels = f"self.{node.name}", str(node.input_shape[-1])
     match node.layer:
         case Conv2D() as layer:
-            arguments = [channels, str(layer.filters), str(layer.kernel)]
+            is_depthwise = _is_depthwise(node)
+            filters = [] if is_depthwise else [str(layer.filters)]
+            arguments = [channels, *filters, str(layer.kernel)]
             arguments += [f"strides={layer.stride}"] if layer.stride != (1, 1) else []
             arguments += [f"padding={_padding(layer)}"]
             arguments += [f"kernel_dilation={layer.dilation}"] if layer.dilation != (1, 1) else []
-            arguments += [f"feature_group_count={layer.groups}"] if layer.groups != 1 else []
+            if layer.groups != 1 and not is_depthwise:
+                arguments += [f"feature_group_count={layer.groups}"]
             arguments += [] if layer.bias else ["use_bias=False"]
-            return call(target, "nnx.Conv", [*arguments, "rngs=rngs"])
+            kind = "DepthwiseConv" if is_depthwise else "nnx.Conv"
+            return call(target, kind, [*arguments, "rngs=rngs"])
         case Dense() as layer:
             bias = [] if layer.bias else ["use_bias=False"]
             return call(target, "nnx.Linear", [channels, str(layer.units), *bias, "rngs=rngs"])
@@ -189,6 +226,14 @@ def _is_blocks(node: Node) -> bool:
     """Whether the node max-pools windows that neither overlap nor need padding."""
     layer = node.layer
     return isinstance(layer, MaxPool) and layer.steps == layer.size and not any(sum(node.pads, ()))
+
+
+def _is_depthwise(node: Node) -> bool:
+    """Whether a convolution is one of each channel alone, with a kernel small enough to unroll."""
+    layer = node.layer
+    assert isinstance(layer, Conv2D)
+    is_alone = layer.groups == layer.filters == node.input_shape[2]
+    return is_alone and layer.groups != 1 and math.prod(map(int, layer.kernel)) <= MAX_TAPS
 
 
 def call(
