@@ -74,8 +74,8 @@ GLOBAL_MAX_POOL = '''def global_max_pool(x):
 DEPTHWISE_CONV = '''class DepthwiseConv(nnx.Conv):
     """nnx.Conv with a group for each channel; on the CPU, as a sum over the kernel's taps.
 
-    There XLA's convolution in groups takes many times as long, forward and backward,
-    as these products of shifted images, which it fuses into one loop.
+    There XLA's convolution in groups takes many times as long, forward and backward, as
+    these products of shifted images, which it fuses into one loop.
     """
 
     def __init__(self, channels, kernel_size, *, strides=(1, 1), kernel_dilation=(1, 1), **options):
@@ -90,7 +90,8 @@ DEPTHWISE_CONV = '''class DepthwiseConv(nnx.Conv):
         pads = self.padding
         if isinstance(pads, str):
             pads = jax.lax.padtype_to_pads(x.shape[1:3], window, self.strides, pads)
-        x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+        # The barrier keeps XLA from computing whatever makes x anew for each tap.
+        x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *pads, (0, 0))))
         h, w = x.shape[1] - window[0] + 1, x.shape[2] - window[1] + 1  # windows, for strides of 1
         y = sum(
             x[:, i * dh : i * dh + h : sh, j * dw : j * dw + w : sw] * self.kernel[i, j, 0]
