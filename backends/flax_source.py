@@ -10,8 +10,8 @@ from harness.contract import SourceWriter
 from harness.spec import Adam, AdamW, Network, RmsProp, Sgd, Spec, Training, infer
 
 IS_KERNEL = '''def is_kernel(params):
-    """Mark what decays: kernels, but no biases, scales or offsets."""
-    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    """Mark what decays: kernels, but no biases, scales or offsets, which are vectors."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
 
 '''
 
