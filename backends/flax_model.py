@@ -233,7 +233,7 @@ def _is_depthwise(node: Node) -> bool:
     """Whether a convolution is one of each channel alone, with a kernel small enough to unroll."""
     layer = node.layer
     assert isinstance(layer, Conv2D)
-    is_alone = layer.groups == layer.filters == node.input_shape[2]
+    is_alone = len(layer.kernel) == 2 and layer.groups == layer.filters == node.input_shape[-1]
     return is_alone and layer.groups != 1 and math.prod(map(int, layer.kernel)) <= MAX_TAPS
 
 
