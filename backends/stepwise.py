@@ -80,6 +80,15 @@ def statements_order(block: Block) -> list[Part]:
     return list(block.children)
 
 
+def running_order(parts: Sequence[Part]) -> Iterator[Node]:
+    """Yield the nodes of `parts` and of all blocks in them as generated statements apply them."""
+    for part in parts:
+        if isinstance(part, Node):
+            yield part
+        else:
+            yield from running_order(statements_order(part))
+
+
 @contextmanager
 def _replaced(
     kinds: set[type], method: str, by: Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -110,9 +119,17 @@ def _statements(function: Callable[..., Any]) -> list[tuple[CodeType, str, str]]
             code = compile(ast.Expression(statement.value), label, "eval")
             found.append((code, written, "return"))
             break
-        target = ast.unparse(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
-        found.append((compile(ast.Module([statement], []), label, "exec"), written, target))
+        code = compile(ast.Module([statement], []), label, "exec")
+        found.append((code, written, _target(statement)))
     return found
+
+
+def _target(statement: ast.stmt) -> str:
+    """Return the name that a statement assigns to; of a compound one, the last in its body."""
+    if isinstance(statement, ast.Assign):
+        return ast.unparse(statement.targets[0])
+    body = statement.body if isinstance(statement, ast.If | ast.With) else []
+    return next(filter(None, map(_target, reversed(body))), "")
 
 
 def _run(
@@ -146,7 +163,7 @@ def _run(
 def _is_named(layer: str, statement: str) -> bool:
     """Whether a statement names a layer, rather than uses the same word in another sense."""
     ways = (
-        rf"self\.{layer}(_kernel|_bias)?\b",
+        rf"self\.{layer}(_kernel|_bias|_scale|_offset|_mean|_variance)?\b",
         rf'variable_scope\("{layer}"\)',
         rf'name="{layer}"',
         rf"# {layer}(:|$)",
