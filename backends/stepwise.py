@@ -6,11 +6,12 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from types import CodeType
 from typing import Any
+from unittest import mock
 
 from harness.spec import Address, Block, Network, Node, Part
 
@@ -45,6 +46,39 @@ def layer_outputs(model: Any, network: Network, method: str, **arguments: Any) -
 
     with _replaced(kinds, method, stepped):
         run(getattr(type(model), method), network.parts, {"self": model, **arguments})
+    return {node.path: record[node.path] for node in network.nodes}
+
+
+def function_outputs(
+    module: Any,
+    network: Network,
+    functions: Iterable[str],
+    place: Callable[[], Address],
+    **arguments: Any,
+) -> dict[str, Any]:
+    """Call `module.network(**arguments)` and return the output of every layer by its path.
+
+    As `layer_outputs`, but for blocks that are `functions` of the module, not objects: `place`
+    returns the address of the block that is running.
+    """
+    record: dict[str, Any] = {}
+    blocks = dict(block_addresses(network.parts))
+
+    def run(function: Callable[..., Any], parts: Sequence[Part], given: dict[str, Any]) -> Any:
+        return _run(function, [part for part in parts if isinstance(part, Node)], given, record)
+
+    def stepped(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*values: Any, **named: Any) -> Any:
+            bound = inspect.signature(original).bind(*values, **named)
+            return run(original, statements_order(blocks[place()]), bound.arguments)
+
+        return call
+
+    with ExitStack() as stack:
+        for name in functions:
+            replacement = stepped(getattr(module, name))
+            stack.enter_context(mock.patch.object(module, name, replacement))
+        run(module.network, network.parts, arguments)
     return {node.path: record[node.path] for node in network.nodes}
 
 

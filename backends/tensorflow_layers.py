@@ -69,9 +69,7 @@ def write_call(
         write(line, indent)
 
 
-def layer_calls(
-    node: Node, prefix: str, target: str = "x", source: str = "x"
-) -> list[Statement]:
+def layer_calls(node: Node, prefix: str, target: str = "x", source: str = "x") -> list[Statement]:
     """Return the statements `target = ...` that apply a layer; dropout is left to the dialect.
 
     The first of them takes `source`. The layer's variables are named `prefix` and their role.
