@@ -195,8 +195,10 @@ class TensorFlowSession:
 
     def _variable(self, parameter: Parameter) -> Any:
         path, _, role = parameter.path.rpartition(".")
-        *owner, layer = self.addresses[path]
-        return getattr(reach(self.model, tuple(owner)), f"{layer}_{role}")
+        *place, layer = self.addresses[path]
+        owner = reach(self.model, tuple(place))
+        norm = getattr(owner, str(layer), None)
+        return getattr(owner, f"{layer}_{role}") if norm is None else getattr(norm, role)
 
     def _put(self, array: Array) -> Any:
         is_float = np.issubdtype(array.dtype, np.floating)

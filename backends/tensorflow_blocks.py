@@ -16,6 +16,7 @@ from backends.tensorflow_layers import (
     shape,
     write_call,
 )
+from backends.tensorflow_norms import CLASS_NAMES, norm_lacks, norm_options
 from harness.contract import SourceWriter
 from harness.spec import (
     ActivationLayer,
@@ -161,7 +162,8 @@ class _Classes:
     def _context(self, family: Family) -> dict[str, str]:
         """Return what a constructor is given that is no number of the block."""
         nodes = list(leaves(family.pattern.children))
-        context = {"dtype": "dtype"} if any(node.parameters for node in nodes) else {}
+        has_variables = any(node.parameters or node.statistics for node in nodes)
+        context = {"dtype": "dtype"} if has_variables else {}
         if any(isinstance(node.layer, Dropout) for node in nodes):
             context["rng"] = "self.rng"
         return context
@@ -169,8 +171,13 @@ class _Classes:
     def write_constructors(self, write: SourceWriter, parts: Sequence[Part]) -> None:
         """Write the lines of `__init__` that make variables and blocks."""
         for part in parts:
-            if isinstance(part, Node):
-                for parameter in (*part.parameters, *part.statistics):
+            if isinstance(part, Node) and part.layer.type in CLASS_NAMES:
+                channels = str(part.input_shape[-1])
+                values = (channels, *norm_options(part), "dtype=dtype", *norm_lacks(part))
+                name = CLASS_NAMES[part.layer.type]
+                write_call(write, Call(f"self.{part.name} = {name}", values), 2)
+            elif isinstance(part, Node):
+                for parameter in part.parameters:
                     write_call(write, self._variable(part, parameter), 2)
             elif part.is_stage:
                 for line in self._stage(part, 2, f"self.{part.name} = ", ""):
@@ -190,12 +197,11 @@ class _Classes:
             groups = (f"groups={layer.groups}",) if is_by_groups else ()
             return Call(f"{head} weights", (kernel_shape(node), "dtype", *groups))
         sizes = shape(parameter.shape)
-        first = "tf.ones" if parameter.role in ("scale", "variance") else "tf.zeros"
+        first = "tf.ones" if parameter.role == "scale" else "tf.zeros"
         value = Call(first, (sizes, "dtype"))
         if parameter.initial not in (None, 1.0):
             value = Call("tf.fill", (sizes, f"tf.constant({parameter.initial!r}, dtype)"))
-        fixed = ("trainable=False",) if parameter.role in ("mean", "variance") else ()
-        return Call(f"{head} tf.Variable", (value, *fixed))
+        return Call(f"{head} tf.Variable", (value,))
 
     def _stage(self, stage: Block, indent: int, before: str, after: str) -> list[str]:
         """Return the lines of a list of blocks, with loops where they repeat."""
@@ -285,15 +291,19 @@ def _write_layer(write: SourceWriter, node: Node, target: str, source: str) -> N
     if isinstance(node.layer, Dropout):
         if target != source:
             write(f"{target} = {source}", 2)
-        write("if training:", 2)
+        write(f"if training:  # {name}", 2)
         arguments = (target, repr(node.layer.rate), "self.rng.uniform")
         dropout = Call(f"{target} = tf.nn.experimental.general_dropout", arguments)
-        write_call(write, dropout, 3, name)
+        write_call(write, dropout, 3)
+        return
+    if node.layer.type in CLASS_NAMES:
+        training = ", training" if isinstance(node.layer, BatchNorm) else ""
+        write(f"{target} = self.{name}({source}{training})", 2)
         return
     *before, last = layer_calls(node, prefix, target, source)
     for call in before:
         write_call(write, call, 2)
-    has_name = any(f"{prefix}{p.role}" in str(last) for p in (*node.parameters, *node.statistics))
+    has_name = any(f"{prefix}{parameter.role}" in str(last) for parameter in node.parameters)
     write_call(write, last, 2, "" if has_name else _remark(node, str(last)))
 
 

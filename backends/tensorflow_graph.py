@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from backends.tensorflow_helpers import HELPERS, LAYERS, write_helpers
+from backends.tensorflow_helpers import write_helpers
 from backends.tensorflow_layers import Call, write_call
+from backends.tensorflow_norms import norm_functions
 from backends.tensorflow_scopes import network_source
 from backends.tensorflow_training import write_loss
 from harness.contract import SourceWriter
@@ -26,27 +27,13 @@ def source(spec: Spec) -> str:
     write = SourceWriter()
     write(f'"""{spec.name} in TensorFlow, as before version 2: a graph and a session."""\n')
     write("import numpy as np\nimport tensorflow.compat.v1 as tf\n\n")
-    write_helpers(write, [functions], GRAPH_HELPERS)
+    write_helpers(write, functions, norm_functions(network))
     write(functions + "\n")
     write_loss(write, spec, "tf.nn.softmax_cross_entropy_with_logits_v2")
     _write_optimizer(write, spec)
     _write_graph(write, spec, network)
     write(TRAIN)
     return write.text()
-
-
-UPDATES = """        mean.assign(decay * mean + (1 - decay) * batch_mean)
-        variance.assign(decay * variance + (1 - decay) * batch_variance)
-"""
-COLLECTED_UPDATES = """\
-        for running, batch in ((mean, batch_mean), (variance, batch_variance)):
-            update = running.assign(decay * running + (1 - decay) * batch, read_value=False)
-            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
-"""
-GRAPH_HELPERS = {
-    **HELPERS,
-    "batch_norm": LAYERS["batch_norm"].replace(UPDATES, COLLECTED_UPDATES),
-}
 
 
 ADAM = '''def make_optimizer(learning_rate, step):

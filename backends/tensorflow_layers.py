@@ -10,15 +10,12 @@ from harness.contract import SourceWriter
 from harness.spec import (
     Activation,
     AvgPool,
-    BatchNorm,
     ChannelScale,
     Conv2D,
     Dense,
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
-    GroupNorm,
-    LayerNorm,
     MaxPool,
     Network,
     Node,
@@ -70,9 +67,10 @@ def write_call(
 
 
 def layer_calls(node: Node, prefix: str, target: str = "x", source: str = "x") -> list[Statement]:
-    """Return the statements `target = ...` that apply a layer; dropout is left to the dialect.
+    """Return the statements that apply a layer; dropout and norms are left to the dialects.
 
-    The first of them takes `source`. The layer's variables are named `prefix` and their role.
+    The first takes `source`, the last assigns to `target`. The layer's variables are named
+    `prefix` and their role.
     """
     x, value = source, Call("tf.identity", (source,))
     calls: list[Statement] = []
@@ -97,8 +95,6 @@ def layer_calls(node: Node, prefix: str, target: str = "x", source: str = "x") -
                 _assigned(pool, target),
                 Call(f"{target} = tf.squeeze", (target, "[1, 2]")),
             ]
-        case BatchNorm() | LayerNorm() | GroupNorm() as layer:
-            return [_norm(node, layer, prefix, target, source)]
         case ChannelScale():
             return [f"{target} = {x} * {prefix}scale"]
         case Flatten():
@@ -179,22 +175,6 @@ def kernel_shape(node: Node) -> str:
     if isinstance(layer, Conv2D) and isinstance(kernel.shape[2], Symbol) and layer.groups != 1:
         sizes[2] = f"{node.input_shape[2]} // {layer.groups}"
     return shape(sizes)
-
-
-def _norm(
-    node: Node, layer: BatchNorm | LayerNorm | GroupNorm, prefix: str, target: str, source: str
-) -> Call:
-    arguments = [source]
-    match layer:
-        case BatchNorm():
-            arguments += [f"{prefix}mean", f"{prefix}variance", f"decay={layer.decay!r}"]
-        case GroupNorm():
-            arguments.append(f"groups={layer.groups}")
-    arguments.append(f"epsilon={layer.epsilon!r}")
-    if isinstance(layer, BatchNorm):
-        arguments.append("training=training")
-    arguments += [f"{parameter.role}={prefix}{parameter.role}" for parameter in node.parameters]
-    return Call(f"{target} = {layer.type}", tuple(arguments))
 
 
 def _padding(node: Node) -> str:

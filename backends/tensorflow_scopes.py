@@ -22,8 +22,10 @@ from backends.tensorflow_layers import (
     shape,
     write_call,
 )
+from backends.tensorflow_norms import CLASS_NAMES, norm_lacks, norm_options
 from harness.contract import SourceWriter
 from harness.spec import (
+    BatchNorm,
     Block,
     Dropout,
     Family,
@@ -48,8 +50,14 @@ DROPOUT_SEED = '''def dropout_seed():
 
 '''
 
-# Functions that generated sources have anyway.
-RESERVED = {*HELPERS, "dropout_seed", "loss_fn", "make_optimizer", "network", "predict", "train"}
+# Functions that generated sources have anyway, and names of variables and arguments in them.
+RESERVED = {
+    *HELPERS,
+    *CLASS_NAMES,
+    *("dropout_seed", "loss_fn", "make_optimizer", "network", "predict", "train"),
+    *("bias", "channels", "dilation", "gate", "groups", "i", "kernel", "kernel_size", "padding"),
+    *("scale", "stride", "units"),
+}
 
 
 def function_name(family: Family) -> str:
@@ -123,7 +131,7 @@ class _Functions:
                 if isinstance(part, Node):
                     _write_layer(write, part, target, source, indent)
                 elif part.is_stage:
-                    self._write_stage(write, part, f'"{part.name}"', target, source, indent)
+                    self._write_stage(write, part, part.name, target, source, indent)
                 else:
                     family = self.families.of(part)
                     arguments = family.arguments(part, self.bodies[family.name])
@@ -138,14 +146,19 @@ class _Functions:
         self, write: SourceWriter, stage: Block, scope: str, target: str, source: str, indent: int
     ) -> None:
         """Write a scope, and in it those of its blocks, which are numbered."""
-        write(f"with tf.variable_scope({scope}):", indent)
-        indent, number = indent + 1, 0
-        for item in stage_items(stage, self.families, self.bodies):
+        items, number = stage_items(stage, self.families, self.bodies), 0
+        if len(stage.children) == 1:  # one scope for both
+            prefix = f"{scope}/"
+        else:
+            write(f'with tf.variable_scope("{scope}"):', indent)
+            indent, prefix = indent + 1, ""
+        for item in items:
             if isinstance(item, Block):
-                self._write_stage(write, item, f'"{number}"', target, source, indent)
+                place = f"{prefix}{number}"
+                self._write_stage(write, item, place, target, source, indent)
                 number += 1
             elif len(item.blocks) == 1:
-                write(f'with tf.variable_scope("{number}"):', indent)
+                write(f'with tf.variable_scope("{prefix}{number}"):', indent)
                 write_call(write, self._call(item, target, source, number), indent + 1)
                 number += 1
             else:
@@ -170,11 +183,16 @@ def _write_layer(write: SourceWriter, node: Node, target: str, source: str, inde
         dropout = Call(f"{target} = tf.nn.experimental.stateless_dropout", arguments)
         write_call(write, dropout, indent + 1)
         return
-    *before, last = layer_calls(node, "", target, source)
-    variables = (*node.parameters, *node.statistics)
-    if variables:
+    if node.layer.type in CLASS_NAMES:
+        training = ["training=training"] if isinstance(node.layer, BatchNorm) else []
+        arguments = (source, *norm_options(node), *training, *norm_lacks(node))
         write(f'with tf.variable_scope("{name}"):', indent)
-        for parameter in variables:
+        write_call(write, Call(f"{target} = {node.layer.type}", arguments), indent + 1)
+        return
+    *before, last = layer_calls(node, "", target, source)
+    if node.parameters:
+        write(f'with tf.variable_scope("{name}"):', indent)
+        for parameter in node.parameters:
             write_call(write, _variable(node, parameter), indent + 1)
         for call in (*before, last):
             write_call(write, call, indent + 1)
@@ -187,20 +205,14 @@ def _write_layer(write: SourceWriter, node: Node, target: str, source: str, inde
         write_call(write, last, indent, name)
 
 
-FIRST = {
-    "bias": ("tf.zeros_initializer()",),
-    "scale": ("tf.ones_initializer()",),
-    "offset": ("tf.zeros_initializer()",),
-    "mean": ("tf.zeros_initializer()", "trainable=False"),
-    "variance": ("tf.ones_initializer()", "trainable=False"),
-}
-
-
 def _variable(node: Node, parameter: Parameter) -> Call:
     """Return the statement that gets a parameter's variable."""
     role = parameter.role
     sizes = kernel_shape(node) if role == "kernel" else shape(parameter.shape)
-    first = FIRST.get(role, ())
+    first = () if role == "kernel" else (f"tf.{FIRST[role]}_initializer()",)
     if parameter.initial not in (None, 1.0):
         first = (f"tf.constant_initializer({parameter.initial!r})",)
     return Call(f"{role} = tf.get_variable", (f'"{role}"', sizes, "x.dtype", *first))
+
+
+FIRST = {"bias": "zeros", "scale": "ones"}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from backends.tensorflow_blocks import model_source
 from backends.tensorflow_helpers import write_helpers
+from backends.tensorflow_norms import norm_classes
 from backends.tensorflow_training import write_loss, write_optimizer
 from harness.contract import SourceWriter
-from harness.spec import Network, Spec, infer
+from harness.spec import Conv2D, Network, Spec, infer
 
 
 def source(spec: Spec) -> str:
@@ -20,7 +21,7 @@ def source(spec: Spec) -> str:
     write("import tensorflow as tf\n\n")
     if has_kernels:
         _write_initializer(write, spec, network)
-    write_helpers(write, [model])
+    write_helpers(write, model, norm_classes(network))
     write(model + "\n")
     write_loss(write, spec, "tf.nn.softmax_cross_entropy_with_logits")
     write_optimizer(write, spec)
@@ -40,7 +41,8 @@ INITIALIZER = {
 def _write_initializer(write: SourceWriter, spec: Spec, network: Network) -> None:
     scheme, distribution = spec.initializer.split("_")
     authors, variance = INITIALIZER[scheme]
-    has_groups = any(getattr(node.layer, "groups", 1) != 1 for node in network.nodes)
+    convolutions = [node.layer for node in network.nodes if isinstance(node.layer, Conv2D)]
+    has_groups = any(layer.groups != 1 for layer in convolutions)
     by_groups = scheme == "glorot" and has_groups
     write(f"def weights(shape, dtype{', groups=1' if by_groups else ''}):")
     write(f'"""Draw from a {distribution} distribution of variance {variance}.', 1)
