@@ -55,10 +55,11 @@ class GraphSession:
     def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
         """Run the initializers of all variables, then set parameters, statistics and the seed."""
         self.session.run(self.graph.initializer)
-        for path, variable in {**self.parameters, **self.statistics}.items():
-            self._assign(variable, self._put(parameters[path]))
+        variables = {**self.parameters, **self.statistics}
+        values = [(variable, self._put(parameters[path])) for path, variable in variables.items()]
         if self.seed is not None:
-            self._assign(self.seed, np.asarray(seed, np.int64))
+            values.append((self.seed, np.asarray(seed, np.int64)))
+        self._assign(values)
 
     def train(
         self,
@@ -156,9 +157,10 @@ class GraphSession:
     def _variable(self, name: str, dtype: Any = None) -> Any:
         return self.tf.get_variable(name, dtype=dtype or self.dtype)
 
-    def _assign(self, variable: Any, value: Array) -> None:
-        """Run the variable's own initializer on another value: the graph does not grow."""
-        self.session.run(variable.initializer, {variable.initializer.inputs[1]: value})
+    def _assign(self, values: Sequence[tuple[Any, Array]]) -> None:
+        """Run the variables' own initializers on other values: the graph does not grow."""
+        feed = {variable.initializer.inputs[1]: value for variable, value in values}
+        self.session.run([variable.initializer for variable, _ in values], feed)
 
     def _put(self, array: Array) -> Array:
         is_float = np.issubdtype(array.dtype, np.floating)
