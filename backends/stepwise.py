@@ -6,11 +6,12 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from types import CodeType
 from typing import Any
+from unittest import mock
 
 from harness.spec import Address, Block, Network, Node, Part
 
@@ -48,6 +49,39 @@ def layer_outputs(model: Any, network: Network, method: str, **arguments: Any) -
     return {node.path: record[node.path] for node in network.nodes}
 
 
+def function_outputs(
+    module: Any,
+    network: Network,
+    functions: Iterable[str],
+    place: Callable[[], Address],
+    **arguments: Any,
+) -> dict[str, Any]:
+    """Call `module.network(**arguments)` and return the output of every layer by its path.
+
+    As `layer_outputs`, but for blocks that are `functions` of the module, not objects: `place`
+    returns the address of the block that is running.
+    """
+    record: dict[str, Any] = {}
+    blocks = dict(block_addresses(network.parts))
+
+    def run(function: Callable[..., Any], parts: Sequence[Part], given: dict[str, Any]) -> Any:
+        return _run(function, [part for part in parts if isinstance(part, Node)], given, record)
+
+    def stepped(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*values: Any, **named: Any) -> Any:
+            bound = inspect.signature(original).bind(*values, **named)
+            return run(original, statements_order(blocks[place()]), bound.arguments)
+
+        return call
+
+    with ExitStack() as stack:
+        for name in functions:
+            replacement = stepped(getattr(module, name))
+            stack.enter_context(mock.patch.object(module, name, replacement))
+        run(module.network, network.parts, arguments)
+    return {node.path: record[node.path] for node in network.nodes}
+
+
 def reach(model: Any, address: Address) -> Any:
     """Return what lies at an address: attributes of generated classes, and places in lists."""
     for name in address:
@@ -80,6 +114,15 @@ def statements_order(block: Block) -> list[Part]:
     return list(block.children)
 
 
+def running_order(parts: Sequence[Part]) -> Iterator[Node]:
+    """Yield the nodes of `parts` and of all blocks in them as generated statements apply them."""
+    for part in parts:
+        if isinstance(part, Node):
+            yield part
+        else:
+            yield from running_order(statements_order(part))
+
+
 @contextmanager
 def _replaced(
     kinds: set[type], method: str, by: Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -110,9 +153,17 @@ def _statements(function: Callable[..., Any]) -> list[tuple[CodeType, str, str]]
             code = compile(ast.Expression(statement.value), label, "eval")
             found.append((code, written, "return"))
             break
-        target = ast.unparse(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
-        found.append((compile(ast.Module([statement], []), label, "exec"), written, target))
+        code = compile(ast.Module([statement], []), label, "exec")
+        found.append((code, written, _target(statement)))
     return found
+
+
+def _target(statement: ast.stmt) -> str:
+    """Return the name that a statement assigns to; of a compound one, the last in its body."""
+    if isinstance(statement, ast.Assign):
+        return ast.unparse(statement.targets[0])
+    body = statement.body if isinstance(statement, ast.If | ast.With) else []
+    return next(filter(None, map(_target, reversed(body))), "")
 
 
 def _run(
@@ -146,7 +197,7 @@ def _run(
 def _is_named(layer: str, statement: str) -> bool:
     """Whether a statement names a layer, rather than uses the same word in another sense."""
     ways = (
-        rf"self\.{layer}(_kernel|_bias)?\b",
+        rf"self\.{layer}(_kernel|_bias|_scale|_offset|_mean|_variance)?\b",
         rf'variable_scope\("{layer}"\)',
         rf'name="{layer}"',
         rf"# {layer}(:|$)",

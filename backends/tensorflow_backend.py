@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 
 from backends import tensorflow_graph, tensorflow_session, tensorflow_source
-from backends.stepwise import layer_outputs
+from backends.stepwise import layer_outputs, reach, running_order
 from harness.contract import (
     Array,
     DeviceInfo,
@@ -24,7 +24,7 @@ from harness.contract import (
     Setting,
     import_source,
 )
-from harness.spec import Spec, infer
+from harness.spec import Dropout, Parameter, Spec, addresses, infer
 
 
 class TensorFlowBackend:
@@ -89,6 +89,7 @@ class TensorFlowSession:
         self.tf = tf
         self.module = module
         self.network = infer(spec)
+        self.addresses = addresses(self.network.parts)
         self.dtype = tf.dtypes.as_dtype(setting.precision)
         self.device = f"/{setting.device}:0"
         with tf.device(self.device):
@@ -138,13 +139,8 @@ class TensorFlowSession:
 
     def activations(self, images: Floats) -> dict[str, Floats]:
         """Apply the generated forward pass, layer by layer."""
-        outputs = layer_outputs(
-            self.module.Model.__call__,
-            [node.name for node in self.network.nodes],
-            self=self.model,
-            x=self._put(images),
-            training=False,
-        )
+        arguments = {"x": self._put(images), "training": False}
+        outputs = layer_outputs(self.model, self.network, "__call__", **arguments)
         return {name: self._get(value) for name, value in outputs.items()}
 
     def gradients(
@@ -191,11 +187,18 @@ class TensorFlowSession:
 
     def _variables(self) -> Iterator[tuple[str, Any]]:
         for parameter in self.network.parameters:
-            yield parameter.path, getattr(self.model, parameter.path.replace(".", "_"))
+            yield parameter.path, self._variable(parameter)
 
     def _statistics(self) -> Iterator[tuple[str, Any]]:
         for statistic in self.network.statistics:
-            yield statistic.path, getattr(self.model, statistic.path.replace(".", "_"))
+            yield statistic.path, self._variable(statistic)
+
+    def _variable(self, parameter: Parameter) -> Any:
+        path, _, role = parameter.path.rpartition(".")
+        *place, layer = self.addresses[path]
+        owner = reach(self.model, tuple(place))
+        norm = getattr(owner, str(layer), None)
+        return getattr(owner, f"{layer}_{role}") if norm is None else getattr(norm, role)
 
     def _put(self, array: Array) -> Any:
         is_float = np.issubdtype(array.dtype, np.floating)
@@ -230,14 +233,15 @@ class TensorFlowSession:
         Only the random numbers are replaced, so the rate and its scale are still the source's.
         """
         # A loop's body may be traced more than once, but always from its first layer.
-        names = itertools.cycle(node.name for node in self.network.dropouts)
+        order = running_order(self.network.parts)
+        paths = itertools.cycle([n.path for n in order if isinstance(n.layer, Dropout)])
         dropout = self.tf.nn.experimental.general_dropout
 
         def given(x: Any, rate: Any, uniform_sampler: Any) -> Any:
-            name = next(names)
-            if name not in masks:
+            path = next(paths)
+            if path not in masks:
                 return self.tf.identity(x)
-            kept = self.tf.cast(masks[name] > 0, x.dtype)
+            kept = self.tf.cast(masks[path] > 0, x.dtype)
             return dropout(x, rate, lambda shape, dtype: kept)
 
         with mock.patch.object(self.tf.nn.experimental, "general_dropout", given):

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from backends.tensorflow_helpers import HELPERS, LAYERS, write_helpers
-from backends.tensorflow_layers import (
-    Call,
-    Statement,
-    layer_calls,
-    model_docstring,
-    shape,
-    write_call,
-)
+from backends.tensorflow_helpers import write_helpers
+from backends.tensorflow_layers import Call, write_call
+from backends.tensorflow_norms import norm_functions
+from backends.tensorflow_scopes import network_source
 from backends.tensorflow_training import write_loss
 from harness.contract import SourceWriter
 from harness.spec import (
     Adam,
     AdamW,
     BatchNorm,
-    Dropout,
     Network,
-    Node,
-    Parameter,
     RmsProp,
     Sgd,
     Spec,
@@ -31,91 +23,17 @@ from harness.spec import (
 def source(spec: Spec) -> str:
     """Write network, loss, optimizer, graph and training loop."""
     network = infer(spec)
+    functions = network_source(spec, network)
     write = SourceWriter()
     write(f'"""{spec.name} in TensorFlow, as before version 2: a graph and a session."""\n')
     write("import numpy as np\nimport tensorflow.compat.v1 as tf\n\n")
-    if network.dropouts:
-        write(DROPOUT_SEED)
-    write_helpers(write, (call for node in network.nodes for call in _calls(node)), GRAPH_HELPERS)
-    write("def network(x, training):")
-    write(model_docstring(spec, network), 1)
-    for node in network.nodes:
-        _write_layer(write, node, network)
-    write("return x\n\n", 1)
+    write_helpers(write, functions, norm_functions(network))
+    write(functions + "\n")
     write_loss(write, spec, "tf.nn.softmax_cross_entropy_with_logits_v2")
     _write_optimizer(write, spec)
     _write_graph(write, spec, network)
     write(TRAIN)
     return write.text()
-
-
-UPDATES = """        mean.assign(decay * mean + (1 - decay) * batch_mean)
-        variance.assign(decay * variance + (1 - decay) * batch_variance)
-"""
-COLLECTED_UPDATES = """\
-        for running, batch in ((mean, batch_mean), (variance, batch_variance)):
-            update = running.assign(decay * running + (1 - decay) * batch, read_value=False)
-            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
-"""
-GRAPH_HELPERS = {
-    **HELPERS,
-    "batch_norm": LAYERS["batch_norm"].replace(UPDATES, COLLECTED_UPDATES),
-}
-
-
-DROPOUT_SEED = '''def dropout_seed(layer):
-    """A random stream of its own for every seed, step and layer."""
-    seed = tf.get_variable("seed", [], tf.int64, tf.zeros_initializer(), trainable=False)
-    step = tf.train.get_or_create_global_step()
-    return tf.random.experimental.stateless_fold_in(tf.stack([seed, step]), layer)
-
-'''
-
-
-def _calls(node: Node) -> list[Statement]:
-    return layer_calls(node, "")
-
-
-def _write_layer(write: SourceWriter, node: Node, network: Network) -> None:
-    name = node.name
-    named = f'name="{name}"'
-    if isinstance(node.layer, Dropout):
-        write("if training:", 1)
-        seed = f"dropout_seed({network.dropouts.index(node)})"
-        arguments = ("x", repr(node.layer.rate), seed, named)
-        write_call(write, Call("x = tf.nn.experimental.stateless_dropout", arguments), 2)
-        return
-    *before, last = _calls(node)
-    variables = (*node.parameters, *node.statistics)
-    if variables:
-        write(f'with tf.variable_scope("{name}"):', 1)
-        for parameter in variables:
-            write_call(write, _variable(parameter), 2)
-        for call in (*before, last):
-            write_call(write, call, 2)
-        return
-    for call in before:
-        write_call(write, call, 1)
-    if isinstance(last, Call) and last.head.startswith("x = tf."):
-        write_call(write, Call(last.head, (*last.arguments, named)), 1)
-    else:
-        write_call(write, last, 1, name)
-
-
-FIRST = {
-    "bias": ("tf.zeros_initializer()",),
-    "scale": ("tf.ones_initializer()",),
-    "offset": ("tf.zeros_initializer()",),
-    "mean": ("tf.zeros_initializer()", "trainable=False"),
-    "variance": ("tf.ones_initializer()", "trainable=False"),
-}
-
-
-def _variable(parameter: Parameter) -> Call:
-    """Return the statement that gets a parameter's variable."""
-    role = parameter.role
-    described = (f'"{role}"', shape(parameter.shape), "x.dtype", *FIRST.get(role, ()))
-    return Call(f"{role} = tf.get_variable", described)
 
 
 ADAM = '''def make_optimizer(learning_rate, step):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from harness.contract import SourceWriter
 
@@ -28,38 +28,6 @@ ACTIVATIONS = {
 }
 
 LAYERS = {
-    "batch_norm": '''\
-def batch_norm(x, mean, variance, decay, epsilon, training, scale=None, offset=None):
-    """Normalize each channel by the batch; in evaluation, by the running mean and variance.
-
-    The variance is biased, in the running one too, and takes a second pass over x. TensorFlow's
-    fused kernel keeps an unbiased one, and has neither float64 nor flat inputs.
-    """
-    if training:
-        batch_mean, batch_variance = tf.nn.moments(x, list(range(x.shape.rank - 1)))
-        mean.assign(decay * mean + (1 - decay) * batch_mean)
-        variance.assign(decay * variance + (1 - decay) * batch_variance)
-        mean, variance = batch_mean, batch_variance
-    return tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
-''',
-    "layer_norm": '''def layer_norm(x, epsilon, scale=None, offset=None):
-    """Normalize the channels of each pixel (Ba et al. 2016)."""
-    mean, variance = tf.nn.moments(x, [-1], keepdims=True)
-    return tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
-''',
-    "group_norm": '''def group_norm(x, groups, epsilon, scale=None, offset=None):
-    """Normalize each image by the pixels and channels of a group (Wu and He 2018)."""
-    sizes = [*x.shape[1:-1], groups, x.shape[-1] // groups]
-    x = tf.reshape(x, [-1, *sizes])
-    axes = [axis for axis in range(1, x.shape.rank) if axis != x.shape.rank - 2]
-    mean, variance = tf.nn.moments(x, axes, keepdims=True)
-    if scale is not None:
-        scale = tf.reshape(scale, sizes[-2:])
-    if offset is not None:
-        offset = tf.reshape(offset, sizes[-2:])
-    x = tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
-    return tf.reshape(x, [-1, *sizes[:-2], sizes[-2] * sizes[-1]])
-''',
     "avg_pool": '''def avg_pool(x, size, strides, pads):
     """Average the real pixels of each window: tf.nn.avg_pool2d takes no padding of one's own."""
     real = tf.pad(tf.ones([1, *x.shape[1:3], 1], x.dtype), pads)
@@ -77,11 +45,8 @@ def batch_norm(x, mean, variance, decay, epsilon, training, scale=None, offset=N
 HELPERS = {**ACTIVATIONS, **LAYERS}
 
 
-def write_helpers(
-    write: SourceWriter, calls: Iterable[object], helpers: Mapping[str, str] = HELPERS
-) -> None:
-    """Write those of the functions that are called."""
-    written = "\n".join(map(str, calls))
-    for name, text in helpers.items():
-        if re.search(rf"(?<![\w.]){name}\(", written):
+def write_helpers(write: SourceWriter, calling: str, norms: Mapping[str, str]) -> None:
+    """Write those of the functions, and of the norms, that a text calls."""
+    for name, text in {**HELPERS, **norms}.items():
+        if re.search(rf"(?<![\w.]){name}\(", calling):
             write(f"{text}\n")

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from backends.tensorflow_helpers import ACTIVATIONS
 from harness.contract import SourceWriter
 from harness.spec import (
+    Activation,
     AvgPool,
-    BatchNorm,
+    ChannelScale,
     Conv2D,
     Dense,
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
-    GroupNorm,
-    LayerNorm,
     MaxPool,
     Network,
     Node,
     Spec,
 )
+from harness.spec.symbols import Symbol
 
 WIDTH = 100  # columns of a generated line
 
@@ -57,58 +57,65 @@ class Call:
 Statement = Call | str  # a call that can be broken over lines, or a line that stays as it is
 
 
-def write_call(write: SourceWriter, call: Statement, indent: int, comment: str = "") -> None:
-    """Write `call` as a statement, with a comment behind it."""
-    remark = f"  # {comment}" if comment else ""
-    for line in [f"{call}{remark}"] if isinstance(call, str) else call.lines(indent, remark):
+def write_call(
+    write: SourceWriter, call: Statement, indent: int, comment: str = "", end: str = ""
+) -> None:
+    """Write `call` as a statement, with what follows its parenthesis, and a comment."""
+    end += f"  # {comment}" if comment else ""
+    for line in [f"{call}{end}"] if isinstance(call, str) else call.lines(indent, end):
         write(line, indent)
 
 
-def layer_calls(node: Node, prefix: str) -> list[Statement]:
-    """Return the statements `x = ...` that apply a layer; dropout is left to the dialect.
+def layer_calls(node: Node, prefix: str, target: str = "x", source: str = "x") -> list[Statement]:
+    """Return the statements that apply a layer; dropout and norms are left to the dialects.
 
-    Its variables are named `prefix` and their role.
+    The first takes `source`, the last assigns to `target`. The layer's variables are named
+    `prefix` and their role.
     """
+    x, value = source, Call("tf.identity", (source,))
+    calls: list[Statement] = []
     match node.layer:
         case Conv2D() as layer:
-            calls, value = _convolution(node, layer, f"{prefix}kernel")
+            calls, value = _convolution(node, layer, f"{prefix}kernel", target, source)
         case Dense():
-            calls, value = [], Call("tf.matmul", ("x", f"{prefix}kernel"))
+            value = Call("tf.matmul", (x, f"{prefix}kernel"))
         case MaxPool() | AvgPool() as layer:
-            arguments = ("x", _pair(layer.size), f"strides={_pair(layer.steps)}")
+            arguments = (x, _pair(layer.size), f"strides={_pair(layer.steps)}")
             if isinstance(layer, AvgPool) and _padding(node).endswith("]"):
-                return [Call("x = avg_pool", (*arguments, f"pads={_pads(node)}"))]
+                return [Call(f"{target} = avg_pool", (*arguments, f"pads={_pads(node)}"))]
             kind = "max_pool2d" if isinstance(layer, MaxPool) else "avg_pool2d"
-            return [Call(f"x = tf.nn.{kind}", (*arguments, _padding(node)))]
+            return [Call(f"{target} = tf.nn.{kind}", (*arguments, _padding(node)))]
         case GlobalAvgPool():
-            return [Call("x = tf.reduce_mean", ("x", "[1, 2]"))]
+            return [Call(f"{target} = tf.reduce_mean", (x, "[1, 2]"))]
         case GlobalMaxPool():
             window = _pair((node.input_shape[0], node.input_shape[1]))
+            pool = Call("tf.nn.max_pool2d", (x, window, "strides=1", 'padding="VALID"'))
             return [
                 "# A pool gives a tie's gradient to the first; tf.reduce_max would share it.",
-                Call("x = tf.nn.max_pool2d", ("x", window, "strides=1", 'padding="VALID"')),
-                Call("x = tf.squeeze", ("x", "[1, 2]")),
+                _assigned(pool, target),
+                Call(f"{target} = tf.squeeze", (target, "[1, 2]")),
             ]
-        case BatchNorm() | LayerNorm() | GroupNorm() as layer:
-            return [_norm(node, layer, prefix)]
+        case ChannelScale():
+            return [f"{target} = {x} * {prefix}scale"]
         case Flatten():
-            return [Call("x = tf.reshape", ("x", f"[-1, {node.output_shape[0]}]"))]
-        case _:
-            calls, value = [], "x"
-            if node.activation == "linear":
-                value = Call("tf.identity", ("x",))
+            return [Call(f"{target} = tf.reshape", (x, f"[-1, {node.output_shape[0]}]"))]
+        case _ if node.activation != "linear":
+            return [_assigned(activated(x, node.activation), target)]
     if any(parameter.role == "bias" for parameter in node.parameters):
         # Two statements where there is a bias, so that each stays short.
-        calls.append(_assigned(value))
-        value = Call("tf.nn.bias_add", ("x", f"{prefix}bias"))
-    return [*calls, _assigned(_activated(value, node.activation))]
+        calls.append(_assigned(value, target))
+        value = Call("tf.nn.bias_add", (target, f"{prefix}bias"))
+    return [*calls, _assigned(activated(value, node.activation), target)]
 
 
-def _assigned(value: Statement) -> Statement:
-    return f"x = {value}" if isinstance(value, str) else Call(f"x = {value.head}", value.arguments)
+def _assigned(value: Statement, target: str) -> Statement:
+    if isinstance(value, str):
+        return f"{target} = {value}"
+    return Call(f"{target} = {value.head}", value.arguments)
 
 
-def _activated(value: Statement, function: str) -> Statement:
+def activated(value: Statement, function: Activation) -> Statement:
+    """Return the value after an activation."""
     if function == "linear":
         return value
     if function in ACTIVATIONS:
@@ -116,11 +123,13 @@ def _activated(value: Statement, function: str) -> Statement:
     return Call(f"tf.nn.{function}", (value,))
 
 
-def _convolution(node: Node, layer: Conv2D, kernel: str) -> tuple[list[Statement], Statement]:
+def _convolution(
+    node: Node, layer: Conv2D, kernel: str, target: str, source: str
+) -> tuple[list[Statement], Statement]:
     """Return the statements that come before a convolution, and the convolution."""
-    strides, padding = f"strides={_pair(layer.stride)}", _padding(node)
+    x, strides, padding = source, f"strides={_pair(layer.stride)}", _padding(node)
     if layer.groups == 1 and layer.dilation == (1, 1):
-        return [], Call("tf.nn.conv2d", ("x", kernel, strides, padding))
+        return [], Call("tf.nn.conv2d", (x, kernel, strides, padding))
     calls: list[Statement] = []
     is_dilated = layer.dilation != (1, 1)
     steps = (1, 1) if is_dilated else layer.stride
@@ -130,38 +139,42 @@ def _convolution(node: Node, layer: Conv2D, kernel: str) -> tuple[list[Statement
     takes_pads = is_depthwise and not is_dilated
     if steps != layer.stride or (padding.endswith("]") and not takes_pads):
         if any(map(any, node.pads)):
-            calls.append(Call("x = tf.pad", ("x", _pads(node))))
+            calls.append(Call(f"{target} = tf.pad", (x, _pads(node))))
+            x = target
         padding = 'padding="VALID"'
     rate = (f"dilations={_pair(layer.dilation)}",) if is_dilated else (strides,)
     value: Statement
     if layer.groups == 1:
-        value = Call("tf.nn.convolution", ("x", kernel, padding, *rate))
+        value = Call("tf.nn.convolution", (x, kernel, padding, *rate))
     elif is_depthwise:
-        sizes = (*layer.kernel, layer.groups, layer.filters // layer.groups)
-        reshaped = Call("tf.reshape", (kernel, shape(sizes)))
+        sizes = shape((*layer.kernel, *_depthwise_channels(layer, x)))
         rate = (f"dilations={shape(layer.dilation)}",) if is_dilated else ()
         options = (f"strides={shape((1, *steps, 1))}", padding, *rate)
-        value = Call("tf.nn.depthwise_conv2d", ("x", reshaped, *options))
+        value = Call("tf.nn.depthwise_conv2d", (x, Call("tf.reshape", (kernel, sizes)), *options))
     else:
-        value = Call("grouped_convolution", ("x", kernel, f"groups={layer.groups}", padding, *rate))
+        value = Call("grouped_convolution", (x, kernel, f"groups={layer.groups}", padding, *rate))
     if steps != layer.stride:
-        calls.append(_assigned(value))
-        value = f"x[:, ::{layer.stride[0]}, ::{layer.stride[1]}]"
+        calls.append(_assigned(value, target))
+        value = f"{target}[:, ::{layer.stride[0]}, ::{layer.stride[1]}]"
     return calls, value
 
 
-def _norm(node: Node, layer: BatchNorm | LayerNorm | GroupNorm, prefix: str) -> Call:
-    arguments = ["x"]
-    match layer:
-        case BatchNorm():
-            arguments += [f"{prefix}mean", f"{prefix}variance", f"decay={layer.decay!r}"]
-        case GroupNorm():
-            arguments.append(f"groups={layer.groups}")
-    arguments.append(f"epsilon={layer.epsilon!r}")
-    if isinstance(layer, BatchNorm):
-        arguments.append("training=training")
-    arguments += [f"{parameter.role}={prefix}{parameter.role}" for parameter in node.parameters]
-    return Call(f"x = {layer.type}", tuple(arguments))
+def _depthwise_channels(layer: Conv2D, x: str) -> tuple[object, object]:
+    """Return a depthwise kernel's channels and filters of each; with symbols, one is left open."""
+    if layer.filters == layer.groups:
+        return (-1 if isinstance(layer.groups, Symbol) else layer.groups), 1
+    if isinstance(layer.groups, Symbol) or isinstance(layer.filters, Symbol):
+        return f"{x}.shape[-1]", -1
+    return layer.groups, layer.filters // layer.groups
+
+
+def kernel_shape(node: Node) -> str:
+    """Return the shape of a kernel, of which a convolution by groups sees a part of the input."""
+    [kernel] = [parameter for parameter in node.parameters if parameter.role == "kernel"]
+    layer, sizes = node.layer, [*map(str, kernel.shape)]
+    if isinstance(layer, Conv2D) and isinstance(kernel.shape[2], Symbol) and layer.groups != 1:
+        sizes[2] = f"{node.input_shape[2]} // {layer.groups}"
+    return shape(sizes)
 
 
 def _padding(node: Node) -> str:

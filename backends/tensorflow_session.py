@@ -9,9 +9,10 @@ from unittest import mock
 
 import numpy as np
 
-from backends.stepwise import layer_outputs
+from backends.stepwise import function_outputs, running_order
+from backends.tensorflow_scopes import function_name
 from harness.contract import Array, Floats, Gradients, Integers, Setting
-from harness.spec import Dropout, Parameter, Spec, infer
+from harness.spec import Address, Dropout, Parameter, Spec, addresses, families, infer
 
 
 class GraphSession:
@@ -41,8 +42,9 @@ class GraphSession:
         # What dropout draws: with these numbers fed, the graph as it was written takes masks.
         operations = self.session.graph.get_operations()
         draws = [op.outputs[0] for op in operations if op.type == "StatelessRandomUniformV2"]
-        rates = {n.name: n.layer.rate for n in self.network.nodes if isinstance(n.layer, Dropout)}
-        self.draws = dict(zip((name for name in rates if rates[name]), draws, strict=False))
+        order = running_order(self.network.parts)
+        dropouts = [n.path for n in order if isinstance(n.layer, Dropout) and n.layer.rate]
+        self.draws = dict(zip(dropouts, draws, strict=True))
         self.checks: dict[str, Any] = {}  # graphs that only the checks need, once they did
 
     def load(self, images: Floats, targets: Array) -> None:
@@ -53,10 +55,11 @@ class GraphSession:
     def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
         """Run the initializers of all variables, then set parameters, statistics and the seed."""
         self.session.run(self.graph.initializer)
-        for path, variable in {**self.parameters, **self.statistics}.items():
-            self._assign(variable, self._put(parameters[path]))
+        variables = {**self.parameters, **self.statistics}
+        values = [(variable, self._put(parameters[path])) for path, variable in variables.items()]
         if self.seed is not None:
-            self._assign(self.seed, np.asarray(seed, np.int64))
+            values.append((self.seed, np.asarray(seed, np.int64)))
+        self._assign(values)
 
     def train(
         self,
@@ -83,11 +86,12 @@ class GraphSession:
     def activations(self, images: Floats) -> dict[str, Floats]:
         """Add the generated network to the graph once more, layer by layer, and run it."""
         if "activations" not in self.checks:
-            names = [node.name for node in self.network.nodes]
+            functions = [function_name(family) for family in families(self.network).all]
             arguments = {"x": self.graph.images, "training": False}
             with self._building():
-                outputs = layer_outputs(self.module.network, names, **arguments)
-            self.checks["activations"] = outputs
+                self.checks["activations"] = function_outputs(
+                    self.module, self.network, functions, self._place, **arguments
+                )
         feed = {self.graph.images: self._put(images)}
         return dict(self.session.run(self.checks["activations"], feed))
 
@@ -124,6 +128,11 @@ class GraphSession:
         with self.session.graph.as_default(), self.tf.variable_scope("", reuse=True):
             yield
 
+    def _place(self) -> Address:
+        """Return the address of the block in whose scope the graph is built at the moment."""
+        names = self.tf.get_variable_scope().name.split("/")
+        return tuple(int(name) if name.isdigit() else name for name in names)
+
     def _differentiated(self, without_dropout: bool) -> dict[str, Any]:
         """Add gradients to the graph: of what it trains, or of the same without its dropout."""
         graph, parameters = self.graph, self.parameters
@@ -138,14 +147,20 @@ class GraphSession:
         return {"loss": loss, "outputs": outputs, "parameters": by_path, "images": of_images}
 
     def _variables(self, described: Iterable[Parameter]) -> dict[str, Any]:
-        return {p.path: self._variable(p.path.replace(".", "/")) for p in described}
+        places = addresses(self.network.parts)
+        found = {}
+        for parameter in described:
+            path, _, role = parameter.path.rpartition(".")
+            found[parameter.path] = self._variable("/".join(map(str, (*places[path], role))))
+        return found
 
     def _variable(self, name: str, dtype: Any = None) -> Any:
         return self.tf.get_variable(name, dtype=dtype or self.dtype)
 
-    def _assign(self, variable: Any, value: Array) -> None:
-        """Run the variable's own initializer on another value: the graph does not grow."""
-        self.session.run(variable.initializer, {variable.initializer.inputs[1]: value})
+    def _assign(self, values: Sequence[tuple[Any, Array]]) -> None:
+        """Run the variables' own initializers on other values: the graph does not grow."""
+        feed = {variable.initializer.inputs[1]: value for variable, value in values}
+        self.session.run([variable.initializer for variable, _ in values], feed)
 
     def _put(self, array: Array) -> Array:
         is_float = np.issubdtype(array.dtype, np.floating)

@@ -63,6 +63,7 @@ CLASSES = {"sequence": "Block", "residual": "Residual", "concat": "Concat", "gat
 RESERVED_CLASSES = (
     *("AvgPool", "BatchNorm", "DepthwiseConv", "LayerNorm", "Model", "TrainState"),
     *(f"LayerNorm{axes}d" for axes in (1, 2, 3)),
+    *("Adam", "AdamW", "GroupNorm", "Momentum"),
 )
 
 
