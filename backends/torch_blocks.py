@@ -75,7 +75,7 @@ class _Classes:
             if isinstance(part, Node):
                 write_constructor(write, part)
             elif part.is_stage:
-                lines = self._stage(part)
+                lines = self._stage(part, 2)
                 write(f"self.{part.name} = {lines[0]}", 2)
                 for line in lines[1:]:
                     write(line, 2)
@@ -84,10 +84,13 @@ class _Classes:
                 arguments = _spelled(family, part, self.bodies[family.name])
                 write_call(write, f"self.{part.name} = {family.name}", arguments, 2)
 
-    def _stage(self, stage: Block) -> list[str]:
-        """Return the lines of an nn.Sequential of blocks, with loops where they repeat."""
+    def _stage(self, stage: Block, depth: int) -> list[str]:
+        """Return the lines of an nn.Sequential of blocks, with loops where they repeat.
+
+        They are for a place that is indented `depth` times.
+        """
         items = [
-            self._run(item) if isinstance(item, Run) else self._stage(item)
+            self._run(item, depth + 1) if isinstance(item, Run) else self._stage(item, depth + 1)
             for item in stage_items(stage, self.families, self.bodies)
         ]
         if len(items) == 1 and len(items[0]) == 1 and len(items[0][0]) + 40 < WIDTH:
@@ -98,19 +101,21 @@ class _Classes:
             lines.append(f"    {item[-1]},")
         return [*lines, ")"]
 
-    def _run(self, run: Run) -> list[str]:
+    def _run(self, run: Run, depth: int) -> list[str]:
         """Return one item of a list: a block, or a loop over blocks."""
         arguments = {
             name: f"{value} + {run.growth[name]} * i" if name in run.growth else str(value)
             for name, value in run.arguments.items()
         }
         call = SourceWriter()
-        write_call(call, run.family.name, _keywords(arguments), 3)
-        lines = [line[12:] for line in call.lines]
-        if len(run.blocks) == 1:
+        is_loop = len(run.blocks) > 1
+        write_call(call, run.family.name, _keywords(arguments), depth + is_loop, end=",")
+        lines = [line.removeprefix("    " * (depth + is_loop)) for line in call.lines]
+        lines[-1] = lines[-1].removesuffix(",")
+        if not is_loop:
             return lines
         loop = f"for {'i' if run.growth else '_'} in range({len(run.blocks)})"
-        if len(lines) == 1 and len(lines[0]) + len(loop) + 18 <= WIDTH:
+        if len(lines) == 1 and 4 * depth + len(f"*[{lines[0]} {loop}],") <= WIDTH:
             return [f"*[{lines[0]} {loop}]"]
         return ["*[", *(f"    {line}" for line in lines), f"    {loop}", "]"]
 
@@ -121,10 +126,10 @@ def _spelled(family: Family, block: Block, text: str) -> list[str]:
 
 def _keywords(arguments: dict[str, str]) -> list[str]:
     """Return the arguments of a call: channels by position, what else there is by name."""
-    return [
-        value if name.endswith("channels") else f"{name}={value}"
-        for name, value in arguments.items()
-    ]
+    first = [name for name in arguments if name.endswith("channels")]
+    if list(arguments)[: len(first)] != first:
+        first = []
+    return [value if name in first else f"{name}={value}" for name, value in arguments.items()]
 
 
 def _write_flow(write: SourceWriter, parts: Sequence[Part], target: str, source: str) -> None:

@@ -108,6 +108,12 @@ def write_constructor(write: SourceWriter, node: Node) -> None:
         write_call(write, f"self.{node.name} = {made[0]}", made[1], 2)
     layer = node.layer
     if isinstance(layer, BatchNorm | LayerNorm | GroupNorm) and layer.scale != layer.offset:
+        if isinstance(layer, GroupNorm) and not layer.scale:
+            # torch 2.13 fails in the backward pass of a group norm with a bias and no weight.
+            write(f"del self.{node.name}.weight  # a constant one: torch fails without", 2)
+            ones = f"torch.ones({node.input_shape[-1]})"
+            write_call(write, f"self.{node.name}.register_buffer", ['"weight"', ones], 2)
+            return
         lacking = "bias" if layer.scale else "weight"
         write_call(write, f"self.{node.name}.register_parameter", [f'"{lacking}"', "None"], 2)
 

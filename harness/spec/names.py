@@ -17,13 +17,13 @@ RESERVED = frozenset(
 add_module append apply axis backward bfloat16 bind buffers build build_from_config built call
 children compile compiled compute_loss compute_mask compute_metrics cpu cuda double dtype
 dump_patches dynamic eval evaluate export extra_repr fit float forward functional get_buffer
-get_config get_extra_state get_layer half images init input inputs iter_children iter_modules
-jax keras labels layers load_state_dict logits loss losses mean metrics modules mul name
-name_scope named_parameters nnx non_trainable_variables np numpy optax optimizer output outputs
-parameters path perturb predict quantize register requires_grad reset_states rngs run save self
+get_config get_extra_state get_layer half images init input inputs iter_children iter_modules jax
+keras labels layers load_state_dict logits loss losses mean metrics modules mul name name_scope
+named_parameters nnx non_trainable_variables np numpy optax optimizer output outputs parameters
+path perturb predict quantize register requires_grad reset_states rng rngs run save self
 set_extra_state share_memory sow state state_dict step step_count stop submodules summary
-supports_masking targets tf to torch train train_step trainable trainable_variables training
-type unflatten variables weights with_name_scope x xpu zero_grad
+supports_masking targets tf to torch train train_step trainable trainable_variables training type
+unflatten variables weights with_name_scope x xpu zero_grad
 """.split()
 )
 
