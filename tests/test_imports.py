@@ -29,6 +29,7 @@ RANK = {
     "run": 4,
     "check": 5,
     "verdict": 5,
+    "exchange": 5,
     "show": 6,
 }
 TOP = 7
@@ -144,6 +145,9 @@ BAD = [
     ("run/x.py", "def f():\n    from harness.show import table", "is not below run"),
     ("check/x.py", "from harness.verdict import accuracy", "is not below check"),
     ("verdict/x.py", "import harness.check", "is not below verdict"),
+    ("run/x.py", "from harness.exchange import graph", "is not below run"),
+    ("exchange/x.py", "from harness.check import ladder", "is not below exchange"),
+    ("exchange/x.py", "def f():\n    import keras", FRAMEWORK),
     ("show/x.py", "from harness import cli", "is not below show"),
 ]
 OTHERS, EARLY = "is none of the backends' business", "imported before it is needed"
@@ -183,6 +187,7 @@ GOOD = [
     ("harness/spec/x.py", "import harness\nfrom harness import __version__"),
     ("harness/spec/x.py", "import numpy\nTEXT = 'import torch'\nx = importlib.import_module(y)"),
     ("harness/run/x.py", "from harness import data, spec, registry\nimport harness.run.plan"),
+    ("harness/exchange/x.py", "import onnx\nfrom harness.run.weights import write_weights"),
     ("harness/show/x.py", "from harness.verdict.accuracy import judge_accuracy"),
     ("harness/cli.py", "from harness.show import table\nfrom harness import other_command"),
     ("harness/__main__.py", "from harness.cli import main"),
@@ -230,6 +235,12 @@ def test_no_module_of_the_harness_loads_a_framework_or_a_backend():
         "    assert not bad, f'{module} imports {bad}'"
     )
     assert loaded(statement) & set(names) == set()
+
+
+def test_files_of_other_tools_are_read_without_loading_their_packages_first():
+    modules = [module for module in MODULES if module.startswith("harness.exchange")]
+    assert modules
+    assert loaded(f"import {', '.join(modules)}") & {"onnx", "onnxruntime", "h5py"} == set()
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_every_run_command_in_the_readme_has_options_that_exist():
     from harness.cli import app
 
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    found = re.findall(r"python -m harness (\w+)(.*)", README)
+    found = re.findall(r"python -m harness ([\w-]+)(.*)", README)
     assert found
     for name, rest in found:
         known = {option for parameter in commands[name].params for option in parameter.opts}
