@@ -23,7 +23,7 @@ from harness.contract import (
     Setting,
     import_source,
 )
-from harness.spec import Address, ChannelScale, Network, Spec, addresses, infer
+from harness.spec import Address, ChannelScale, Conv2DTranspose, Network, Spec, addresses, infer
 
 
 class FlaxBackend:
@@ -119,6 +119,11 @@ class FlaxSession:
         self.places = [_places(self.network, "parameters")]
         if self.network.statistics:
             self.places.append(_places(self.network, "statistics"))
+        self.mirrored = {
+            f"{node.path}.kernel"
+            for node in self.network.nodes
+            if isinstance(node.layer, Conv2DTranspose)
+        }
         self.dtype = np.dtype(setting.precision)
         self.device = jax.devices(setting.device)[0]
         jax.config.update("jax_default_device", self.device)
@@ -261,9 +266,9 @@ class FlaxSession:
         return nnx.merge(graphdef, *variables)
 
     def _by_path(self, variables: Sequence[Any]) -> dict[str, Floats]:
-        """Return variables, or gradients of the first: nnx's layouts are the canonical ones."""
+        """Return variables, or gradients of the first, in canonical layout."""
         return {
-            path: self._get(reduce(getitem, place, values))
+            path: self._mirrored(path, self._get(reduce(getitem, place, values)))
             for places, values in zip(self.places, variables, strict=False)
             for path, place in places.items()
         }
@@ -275,8 +280,15 @@ class FlaxSession:
             inner: dict[str | int, Any] = nested
             for name in holders:
                 inner = inner.setdefault(name, {})
-            inner[last] = self._put(arrays[path])
+            inner[last] = self._put(self._mirrored(path, arrays[path]))
         return nested
+
+    def _mirrored(self, path: str, array: Array) -> Array:
+        """Turn between canonical and nnx's layout, which differ in transposed convolutions only.
+
+        lax.conv_transpose does not flip the kernel.
+        """
+        return array[::-1, ::-1] if path in self.mirrored else array
 
     def _put(self, array: Array) -> Any:
         """Copy to the device: a step may donate the memory, and so must own it."""

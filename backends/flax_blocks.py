@@ -6,12 +6,23 @@ from collections.abc import Hashable, Sequence
 from itertools import groupby
 from textwrap import indent
 
-from backends.flax_model import WIDTH, activated, call, constructor, forward, own_layers, wrapped
+from backends.flax_model import (
+    SHAPES,
+    WIDTH,
+    activated,
+    axes_of,
+    call,
+    constructor,
+    forward,
+    own_layers,
+    wrapped,
+)
 from harness.contract import SourceWriter
 from harness.spec import (
     BatchNorm,
     Block,
-    Conv2D,
+    Conv,
+    Conv2DTranspose,
     Dropout,
     Families,
     Family,
@@ -26,6 +37,11 @@ from harness.spec import (
 )
 from harness.spec.nodes import leaves
 
+INPUTS = {  # by axes: their name, their layout and a window's
+    1: ("signals", "NLC", "k"),
+    2: ("images", "NHWC", "kh, kw"),
+    3: ("volumes", "NDHWC", "kd, kh, kw"),
+}
 DOCSTRINGS = {
     "sequence": "Layers one after the other.",
     "residual": "The body's output plus the shortcut's.",
@@ -38,7 +54,7 @@ def write_model(write: SourceWriter, network: Network) -> None:
     """Write the classes: what nnx lacks, the blocks, and the model."""
     classes = _Classes(network)
     text = "\n\n".join([*classes.texts.values(), _model(network, classes)])
-    for layer in own_layers(text):
+    for layer in own_layers(text, axes_of(network)):
         write(layer)
     write(text + "\n")
 
@@ -58,15 +74,26 @@ def _model(network: Network, classes: _Classes) -> str:
     return write.text()
 
 
+def layout_of(network: Network) -> tuple[str, str]:
+    """Return what the inputs are called, and their shape: `("images", "[n, h, w, c]")`."""
+    axes = axes_of(network)
+    return INPUTS[axes][0], SHAPES[axes]
+
+
 def _write_docstring(write: SourceWriter, network: Network) -> None:
-    height, width, channels = network.input_shape
+    shape = ", ".join(map(str, network.input_shape))
+    inputs, layout, window = INPUTS[axes_of(network)]
     outputs = network.output_shape[0]
     layers = [node.layer for node in network.nodes]
-    grouped = any(isinstance(layer, Conv2D) and layer.groups > 1 for layer in layers)
+    grouped = any(isinstance(layer, Conv) and layer.groups > 1 for layer in layers)
     inside = "in / groups" if grouped else "in"
-    write(f'"""From images [n, {height}, {width}, {channels}] to logits [n, {outputs}].\n', 1)
-    write(f"Images are NHWC and kernels [kh, kw, {inside}, out] throughout, so that flattening", 1)
+    write(f'"""From {inputs} [n, {shape}] to logits [n, {outputs}].\n', 1)
+    kernels = f"kernels [{window}, {inside}, out]"
+    write(f"{inputs.capitalize()} are {layout} and {kernels} throughout, so that flattening", 1)
     write('needs no transpose; padding "SAME" is TensorFlow\'s.', 1)
+    if any(isinstance(layer, Conv2DTranspose) for layer in layers):
+        write("A transposed convolution's kernel is not flipped: it is the mirror image of", 1)
+        write("TensorFlow's and torch's. Its padding is of what it slides over.", 1)
     if any(isinstance(layer, BatchNorm | LayerNorm | GroupNorm) for layer in layers):
         write("Variances are taken in two passes: nnx's fast one, E[x^2] - E[x]^2, cancels.", 1)
     if network.statistics:
@@ -279,7 +306,8 @@ def _block_statements(block: Block) -> list[str]:
             ]
             return [*statements, _concatenated(names)]
         case "gate":
-            shape = "[:, None, None, :]" if len(block.input_shape) == 3 else ""
+            axes = axes_of(block)
+            shape = f"[:, {'None, ' * axes}:]" if axes else ""
             return [*_flow(block.children, "gate", "x"), f"return x * gate{shape}"]
 
 

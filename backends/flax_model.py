@@ -11,7 +11,8 @@ from harness.spec import (
     AvgPool,
     BatchNorm,
     ChannelScale,
-    Conv2D,
+    Conv,
+    Conv2DTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -20,26 +21,29 @@ from harness.spec import (
     GroupNorm,
     LayerNorm,
     MaxPool,
+    Network,
     Node,
+    Part,
 )
 
 WIDTH = 100  # columns of a generated line
+SHAPES = {1: "[n, length, c]", 2: "[n, h, w, c]", 3: "[n, d, h, w, c]"}  # by axes
 MAX_TAPS = 49  # of a kernel that is written out as a sum
 
 FIRST_MAX = '''@jax.custom_vjp
 def first_max(windows):
-    """Return the maximum over axis 3; of tied values, the first takes the gradient."""
-    return windows.max(axis=3)
+    """Return the maximum over axis -2; of tied values, the first takes the gradient."""
+    return windows.max(axis=-2)
 
 
 def first_max_forward(windows):
-    position = jnp.arange(windows.shape[3])[:, None]
-    is_first = position == windows.argmax(axis=3, keepdims=True)
-    return windows.max(axis=3), is_first
+    position = jnp.arange(windows.shape[-2])[:, None]
+    is_first = position == windows.argmax(axis=-2, keepdims=True)
+    return windows.max(axis=-2), is_first
 
 
 def first_max_backward(is_first, gradient):
-    return (jnp.where(is_first, gradient[:, :, :, None], 0),)
+    return (jnp.where(is_first, gradient[..., None, :], 0),)
 
 
 first_max.defvjp(first_max_forward, first_max_backward)
@@ -47,27 +51,40 @@ first_max.defvjp(first_max_forward, first_max_backward)
 '''
 
 BLOCK_MAX_POOL = '''def block_max_pool(x, window):
-    """Max-pool x [n, h, w, c] over windows that neither overlap nor need padding.
+    """Max-pool x {shape} over windows that neither overlap nor need padding.
 
     The gradient of nnx.max_pool is XLA's select-and-scatter, on the CPU by far the
     slowest part of a training step. Where the stride is the window, pooling is just a
     reshape and a maximum; and jnp.max alone would split the gradient of tied values.
     """
-    n, h, w, c = x.shape
-    kh, kw = window
-    x = x[:, : h // kh * kh, : w // kw * kw]  # whole windows only
-    x = x.reshape(n, h // kh, kh, w // kw, kw, c).swapaxes(2, 3)
-    return first_max(x.reshape(n, h // kh, w // kw, kh * kw, c))
+{body}
 
 '''
 
+BLOCKS = {  # by axes
+    1: """    n, length, c = x.shape
+    (k,) = window
+    x = x[:, : length // k * k]  # whole windows only
+    return first_max(x.reshape(n, length // k, k, c))""",
+    2: """    n, h, w, c = x.shape
+    kh, kw = window
+    x = x[:, : h // kh * kh, : w // kw * kw]  # whole windows only
+    x = x.reshape(n, h // kh, kh, w // kw, kw, c).swapaxes(2, 3)
+    return first_max(x.reshape(n, h // kh, w // kw, kh * kw, c))""",
+    3: """    n, d, h, w, c = x.shape
+    kd, kh, kw = window
+    x = x[:, : d // kd * kd, : h // kh * kh, : w // kw * kw]  # whole windows only
+    x = x.reshape(n, d // kd, kd, h // kh, kh, w // kw, kw, c)
+    x = x.transpose(0, 1, 3, 5, 2, 4, 6, 7)
+    return first_max(x.reshape(n, d // kd, h // kh, w // kw, kd * kh * kw, c))""",
+}
+
 GLOBAL_MAX_POOL = '''def global_max_pool(x):
-    """Return the maximum over height and width of x [n, h, w, c], as [n, c].
+    """Return the maximum over all pixels of x {shape}, as [n, c].
 
     Not jnp.max, which splits the gradient of tied values.
     """
-    n, h, w, c = x.shape
-    return first_max(x.reshape(n, 1, 1, h * w, c))[:, 0, 0]
+    return first_max(x.reshape(x.shape[0], -1, x.shape[-1]))
 
 '''
 
@@ -118,28 +135,43 @@ OWN_LAYERS = {
 }
 
 
-def own_layers(classes: str) -> list[str]:
-    """Return the texts of the layers that nnx lacks, of those that the classes' text calls."""
+def own_layers(classes: str, axes: int) -> list[str]:
+    """Return the texts of the layers that nnx lacks, of those that the classes' text calls.
+
+    `axes` is how many axes the model's inputs have, besides the channels.
+    """
     texts = [text for call, texts in OWN_LAYERS.items() if call in classes for text in texts]
-    return list(dict.fromkeys(texts))
+    written = [text.replace("{shape}", SHAPES[axes]) for text in dict.fromkeys(texts)]
+    return [text.replace("{body}", BLOCKS[axes]) for text in written]
+
+
+def axes_of(part: Part | Network) -> int:
+    """Return how many axes there are besides the channels: 2 of an image, none once flat."""
+    return len(part.input_shape) - 1
 
 
 def constructor(node: Node) -> str:
     """Return the line of `__init__` that makes the layer; empty where it has no state."""
     target, channels = f"self.{node.name}", str(node.input_shape[-1])
     match node.layer:
-        case Conv2D() as layer:
+        case Conv() as layer:
             is_depthwise = _is_depthwise(node)
             filters = [] if is_depthwise else [str(layer.filters)]
             arguments = [channels, *filters, str(layer.kernel)]
-            arguments += [f"strides={layer.stride}"] if layer.stride != (1, 1) else []
+            arguments += [f"strides={layer.stride}"] if max(layer.stride) > 1 else []
             arguments += [f"padding={_padding(layer)}"]
-            arguments += [f"kernel_dilation={layer.dilation}"] if layer.dilation != (1, 1) else []
+            arguments += [f"kernel_dilation={layer.dilation}"] if max(layer.dilation) > 1 else []
             if layer.groups != 1 and not is_depthwise:
                 arguments += [f"feature_group_count={layer.groups}"]
             arguments += [] if layer.bias else ["use_bias=False"]
             kind = "DepthwiseConv" if is_depthwise else "nnx.Conv"
             return call(target, kind, [*arguments, "rngs=rngs"])
+        case Conv2DTranspose() as layer:
+            arguments = [channels, str(layer.filters), str(layer.kernel)]
+            arguments += [f"strides={layer.stride}"] if max(layer.stride) > 1 else []
+            arguments += [f"padding={_transposed_padding(node)}"]
+            arguments += [] if layer.bias else ["use_bias=False"]
+            return call(target, "nnx.ConvTranspose", [*arguments, "rngs=rngs"])
         case Dense() as layer:
             bias = [] if layer.bias else ["use_bias=False"]
             return call(target, "nnx.Linear", [channels, str(layer.units), *bias, "rngs=rngs"])
@@ -173,7 +205,7 @@ def forward(node: Node, target: str = "x", source: str = "x") -> str:
     """Return the statement of `__call__` that sends `source` through the layer to `target`."""
     name = node.name
     match node.layer:
-        case Conv2D() | Dense():
+        case Conv() | Conv2DTranspose() | Dense():
             if node.activation == "linear":
                 return call(target, f"self.{name}", [source])
             return _activate(node.activation, target, f"self.{name}({source})")
@@ -194,7 +226,9 @@ def forward(node: Node, target: str = "x", source: str = "x") -> str:
             count = ["count_include_pad=False"] if any(sum(node.pads, ())) else []
             return call(target, "nnx.avg_pool", [*_window(layer, source), *count], name)
         case GlobalAvgPool():
-            return call(target, f"{source}.mean", ["axis=(1, 2)"], name)
+            pixels = tuple(range(1, len(node.input_shape)))
+            axis = f"axis={pixels if len(pixels) > 1 else 1}"
+            return call(target, f"{source}.mean", [axis], name)
         case GlobalMaxPool():
             return call(target, "global_max_pool", [source], name)
         case Flatten():
@@ -218,9 +252,23 @@ def _window(layer: MaxPool | AvgPool, source: str) -> list[str]:
     return [source, str(layer.size), f"strides={layer.steps}", f"padding={_padding(layer)}"]
 
 
-def _padding(layer: Conv2D | MaxPool | AvgPool) -> str:
+def _padding(layer: Conv | MaxPool | AvgPool) -> str:
     padding = layer.padding
     return f'"{padding.upper()}"' if isinstance(padding, str) else str(padding)
+
+
+def _transposed_padding(node: Node) -> str:
+    """Return what nnx.ConvTranspose pads: where nothing is to be cut off, a kernel less one.
+
+    Its "VALID" adds zeros where a stride is larger than the kernel.
+    """
+    layer = node.layer
+    assert isinstance(layer, Conv2DTranspose)
+    sizes = zip(layer.kernel, layer.stride, strict=True)
+    if layer.padding == "same" or (layer.padding == "valid" and all(k >= s for k, s in sizes)):
+        return f'"{layer.padding.upper()}"'
+    cuts = zip(layer.kernel, node.pads, strict=True)
+    return str(tuple((k - 1 - before, k - 1 - after) for k, (before, after) in cuts))
 
 
 def _is_blocks(node: Node) -> bool:
@@ -232,7 +280,7 @@ def _is_blocks(node: Node) -> bool:
 def _is_depthwise(node: Node) -> bool:
     """Whether a convolution is one of each channel alone, with a kernel small enough to unroll."""
     layer = node.layer
-    assert isinstance(layer, Conv2D)
+    assert isinstance(layer, Conv)
     is_alone = len(layer.kernel) == 2 and layer.groups == layer.filters == node.input_shape[-1]
     return is_alone and layer.groups != 1 and math.prod(map(int, layer.kernel)) <= MAX_TAPS
 

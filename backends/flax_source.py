@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import indent
 
-from backends.flax_blocks import write_model
+from backends.flax_blocks import layout_of, write_model
 from backends.flax_model import WIDTH, call, wrapped
 from harness.contract import SourceWriter
 from harness.spec import Adam, AdamW, Network, RmsProp, Sgd, Spec, Training, infer
@@ -72,7 +72,7 @@ def train(graphdef, state, images, targets, order, learning_rates):
 
 @jax.jit
 def predict(graphdef, {variables}, images):
-    """Return the logits of images [n, h, w, c], in evaluation mode."""
+    """Return the logits of {given}, in evaluation mode."""
     return nnx.merge(graphdef, {variables})(images)'''
 
 DIFFERENTIATE = """    def batch_loss(params):
@@ -200,6 +200,7 @@ def _write_train(write: SourceWriter, network: Network) -> None:
         split="    key, dropout_key = jax.random.split(state.key)\n" if draws else "",
         differentiate=differentiate.format(inputs=", ".join(inputs)),
         variables=variables,
+        given=" ".join(layout_of(network)),
         key=", key" if draws else "",
     )
     write(step)
