@@ -103,8 +103,8 @@ MUTANTS = {
     "gradient to all tied maxima": (
         "flax ties",
         (
-            "is_first = position == windows.argmax(axis=3, keepdims=True)",
-            "is_first = windows == windows.max(axis=3, keepdims=True)",
+            "is_first = position == windows.argmax(axis=-2, keepdims=True)",
+            "is_first = windows == windows.max(axis=-2, keepdims=True)",
         ),
         "batch: gradient.images",
     ),
