@@ -6,23 +6,16 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 
-from backends.tensorflow_layers import (
-    WIDTH,
-    Call,
-    activated,
-    kernel_shape,
-    layer_calls,
-    model_docstring,
-    shape,
-    write_call,
-)
+from backends.tensorflow_calls import WIDTH, Call, axes_of, shape, write_call
+from backends.tensorflow_convolutions import kernel_shape
+from backends.tensorflow_layers import activated, layer_calls, model_docstring
 from backends.tensorflow_norms import CLASS_NAMES, norm_lacks, norm_options
 from harness.contract import SourceWriter
 from harness.spec import (
     ActivationLayer,
     BatchNorm,
     Block,
-    Conv2D,
+    Conv,
     Dropout,
     Family,
     Flatten,
@@ -44,6 +37,7 @@ DOCSTRINGS = {
     "concat": "The outputs of all branches, beside each other as channels.",
     "gate": "Channels weighted by what all of them hold on average: squeeze and excitation.",
 }
+ORDERS = {1: "steps, channels", 2: "rows, columns, channels", 3: "planes, rows, columns, channels"}
 Flow = Callable[[Sequence[Part], str, str], None]  # parts, target, source
 
 
@@ -93,8 +87,8 @@ def write_block(write: SourceWriter, block: Block, flow: Flow, indent: int) -> N
             write_call(write, Call("return tf.concat", (shape(names), "axis=-1")), indent)
         case "gate":
             flow(block.children, "gate", "x")
-            is_image = len(block.input_shape) == 3
-            write(f"return x * gate{'[:, tf.newaxis, tf.newaxis, :]' if is_image else ''}", indent)
+            axes = ", tf.newaxis" * axes_of(block)
+            write(f"return x * gate{f'[:{axes}, :]' if axes else ''}", indent)
 
 
 def renamed(block: Block, rename: Callable[[str], str]) -> Block:
@@ -140,7 +134,7 @@ class _Classes:
         write = SourceWriter()
         write(f"class {family.name}(tf.Module):")
         write(f'"""{DOCSTRINGS[block.kind]}"""\n', 1)
-        if start.lines:
+        if arguments or start.lines:
             write_call(write, Call("def __init__", ("self", *arguments)), 1, end=":")
             write("super().__init__()", 2)
             if "rng" in arguments:
@@ -148,7 +142,9 @@ class _Classes:
             for name in arguments:
                 if re.search(rf"{attribute(name)}\b", forward.text()) and name != "rng":
                     write(f"{attribute(name)} = {name}", 2)
-            write("\n".join(start.lines) + "\n")
+            for line in start.lines:
+                write(line)
+            write("")
         training = ", training" if takes_training(block) else ""
         write(f"def __call__(self, x{training}):", 1)
         write("\n".join(forward.lines))
@@ -193,7 +189,7 @@ class _Classes:
         head = f"self.{node.name}_{parameter.role} ="
         if parameter.role == "kernel":
             layer = node.layer
-            is_by_groups = self.draws_by_groups and isinstance(layer, Conv2D) and layer.groups != 1
+            is_by_groups = self.draws_by_groups and isinstance(layer, Conv) and layer.groups != 1
             groups = (f"groups={layer.groups}",) if is_by_groups else ()
             return Call(f"{head} weights", (kernel_shape(node), "dtype", *groups))
         sizes = shape(parameter.shape)
@@ -310,8 +306,8 @@ def _write_layer(write: SourceWriter, node: Node, target: str, source: str) -> N
 def _remark(node: Node, call: str) -> str:
     """Return the layer's name, and what is worth saying about it if there is room."""
     remark = node.name
-    if isinstance(node.layer, Flatten) and len(node.input_shape) == 3:
-        remark += ": rows, columns, channels"
+    if isinstance(node.layer, Flatten) and axes_of(node):
+        remark += f": {ORDERS[axes_of(node)]}"
     elif isinstance(node.layer, ActivationLayer) and node.activation != node.layer.function:
         remark += f": its {node.layer.function} is in the loss"
     return remark if len(f"        {call}  # {remark}") <= WIDTH else node.name

@@ -13,15 +13,10 @@ from backends.tensorflow_blocks import (
     takes_training,
     write_block,
 )
+from backends.tensorflow_calls import Call, shape, write_call
+from backends.tensorflow_convolutions import kernel_shape
 from backends.tensorflow_helpers import HELPERS
-from backends.tensorflow_layers import (
-    Call,
-    kernel_shape,
-    layer_calls,
-    model_docstring,
-    shape,
-    write_call,
-)
+from backends.tensorflow_layers import layer_calls, model_docstring
 from backends.tensorflow_norms import CLASS_NAMES, norm_lacks, norm_options
 from harness.contract import SourceWriter
 from harness.spec import (
