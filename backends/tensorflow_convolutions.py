@@ -29,7 +29,8 @@ def convolution(
     steps = (1,) * axes if is_dilated else tuple(layer.stride)
     is_depthwise = _is_depthwise(node, layer, steps)
     takes_pads = axes == 2 and not is_dilated and (layer.groups == 1 or is_depthwise)
-    if steps != layer.stride or (padding.endswith("]") and not takes_pads):
+    pads_here = padding.endswith("]") and not takes_pads
+    if steps != layer.stride or pads_here or _shifts_by_same(layer):
         if any(map(any, node.pads)):
             calls.append(Call(f"{target} = tf.pad", (x, pads_of(node.pads))))
             x = target
@@ -50,6 +51,22 @@ def convolution(
         calls.append(assigned(value, target))
         value = f"{target}[:, {', '.join(f'::{step}' for step in layer.stride)}]"
     return calls, value
+
+
+def _shifts_by_same(layer: Conv) -> bool:
+    """Whether "SAME" has another meaning in TensorFlow than in the spec.
+
+    On the CPU, windows of a volume that are further apart than they are wide begin later than
+    the first pixel, where there are pixels to spare (seen in 2.21). In a symbol's place may
+    be any number.
+    """
+    if len(layer.kernel) != 3 or layer.padding != "same":
+        return False
+    pairs = zip(layer.stride, layer.kernel, strict=True)
+    return any(
+        step != 1 and (type(step) is not int or type(size) is not int or step > size)
+        for step, size in pairs
+    )
 
 
 def _strides(steps: tuple[int, ...]) -> str:
