@@ -194,7 +194,8 @@ def _write_layer(write: SourceWriter, node: Node, target: str, source: str, inde
         return
     for call in before:
         write_call(write, call, indent)
-    if isinstance(last, Call) and last.head.startswith(f"{target} = tf."):
+    head = last.head.removeprefix(f"{target} = ") if isinstance(last, Call) else ""
+    if isinstance(last, Call) and head.startswith("tf.") and head not in NAMELESS:
         write_call(write, Call(last.head, (*last.arguments, named)), indent)
     else:
         write_call(write, last, indent, name)
@@ -210,4 +211,5 @@ def _variable(node: Node, parameter: Parameter) -> Call:
     return Call(f"{role} = tf.get_variable", (f'"{role}"', sizes, "x.dtype", *first))
 
 
+NAMELESS = {"tf.nn.silu"}  # which takes no name
 FIRST = {"bias": "zeros", "scale": "ones"}
