@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.tensorflow_blocks import model_source
+from backends.tensorflow_classes import model_source
 from backends.tensorflow_helpers import write_helpers
 from backends.tensorflow_norms import norm_classes
 from backends.tensorflow_training import write_loss, write_optimizer
