@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from backends.tensorflow_calls import Call, write_call
 from backends.tensorflow_helpers import write_helpers
-from backends.tensorflow_layers import Call, write_call
 from backends.tensorflow_norms import norm_functions
 from backends.tensorflow_scopes import network_source
 from backends.tensorflow_training import write_loss
@@ -27,7 +27,7 @@ def source(spec: Spec) -> str:
     write = SourceWriter()
     write(f'"""{spec.name} in TensorFlow, as before version 2: a graph and a session."""\n')
     write("import numpy as np\nimport tensorflow.compat.v1 as tf\n\n")
-    write_helpers(write, functions, norm_functions(network))
+    write_helpers(write, functions, norm_functions(network), network)
     write(functions + "\n")
     write_loss(write, spec, "tf.nn.softmax_cross_entropy_with_logits_v2")
     _write_optimizer(write, spec)
@@ -210,5 +210,5 @@ TRAIN = '''def train(session, graph, images, targets, order, learning_rates):
 
 
 def predict(session, graph, images):
-    """Return the logits of images [n, h, w, c], in evaluation mode."""
+    """Return the logits of images [n, ...], in evaluation mode."""
     return session.run(graph.logits, {graph.images: images})'''

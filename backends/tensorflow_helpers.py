@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from harness.contract import SourceWriter
+from harness.spec import Network
 
 ACTIVATIONS = {
     "leaky_relu": '''def leaky_relu(x):
@@ -28,16 +29,40 @@ ACTIVATIONS = {
 }
 
 LAYERS = {
+    "pool_volumes": '''def pool_volumes(pool, x, size, strides, padding):
+    """Pool planes, then across them; TensorFlow's own pools of volumes take no float64."""
+    _, depth, height, width, channels = x.shape
+    x = pool(tf.reshape(x, [-1, height, width, channels]), size[1:], strides[1:], padding)
+    _, height, width, _ = x.shape
+    x = tf.reshape(x, [-1, depth, height * width, channels])
+    x = pool(x, [size[0], 1], [strides[0], 1], padding)
+    return tf.reshape(x, [-1, x.shape[1], height, width, channels])
+''',
     "avg_pool": '''def avg_pool(x, size, strides, pads):
-    """Average the real pixels of each window: tf.nn.avg_pool2d takes no padding of one's own."""
-    real = tf.pad(tf.ones([1, *x.shape[1:3], 1], x.dtype), pads)
-    share = tf.nn.avg_pool2d(real, size, strides, "VALID")
-    return tf.nn.avg_pool2d(tf.pad(x, pads), size, strides, "VALID") / share
+    """Average the real pixels of each window: {function} takes no padding of one's own."""
+    real = tf.pad(tf.ones([1, *x.shape[1:-1], 1], x.dtype), pads)
+    share = {pool}real, size, strides, "VALID")
+    return {pool}tf.pad(x, pads), size, strides, "VALID") / share
 ''',
     "grouped_convolution": '''def grouped_convolution(x, kernel, groups, **options):
     """Convolve each group of channels: TensorFlow has no gradient of groups on the CPU."""
-    pairs = zip(tf.split(x, groups, axis=3), tf.split(kernel, groups, axis=3))
-    return tf.concat([tf.nn.convolution(part, k, **options) for part, k in pairs], axis=3)
+    pairs = zip(tf.split(x, groups, axis=-1), tf.split(kernel, groups, axis=-1))
+    parts = [tf.nn.convolution(part, k, {format}**options) for part, k in pairs]
+    return tf.concat(parts, axis=-1)
+''',
+    "depthwise_conv1d": '''def depthwise_conv1d(x, kernel, stride, padding, dilation=1):
+    """Convolve each channel by itself; tf.nn does so for images, of which these are one row."""
+    kernel = tf.reshape(kernel, [1, kernel.shape[0], x.shape[-1], -1])
+    x, strides, dilations = x[:, tf.newaxis], [1, stride, stride, 1], [1, dilation]
+    x = tf.nn.depthwise_conv2d(x, kernel, strides, padding, dilations=dilations)
+    return tf.squeeze(x, [1])
+''',
+    "conv2d_transpose": '''def conv2d_transpose(x, kernel, size, strides, padding):
+    """Add kernels [kh, kw, in, out] up to images of that size, each times a pixel of x."""
+    # tf.nn's is the gradient of a convolution, whose kernel has the channels of x last.
+    kernel = tf.transpose(kernel, [0, 1, 3, 2])
+    shape = [tf.shape(x)[0], *size, kernel.shape[2]]
+    return tf.nn.conv2d_transpose(x, kernel, shape, strides, padding)
 ''',
 }
 
@@ -45,8 +70,23 @@ LAYERS = {
 HELPERS = {**ACTIVATIONS, **LAYERS}
 
 
-def write_helpers(write: SourceWriter, calling: str, norms: Mapping[str, str]) -> None:
-    """Write those of the functions, and of the norms, that a text calls."""
-    for name, text in {**HELPERS, **norms}.items():
-        if re.search(rf"(?<![\w.]){name}\(", calling):
+def write_helpers(
+    write: SourceWriter, calling: str, norms: Mapping[str, str], network: Network
+) -> None:
+    """Write those of the functions, and of the norms, that a text calls, or one of them."""
+    axes = len(network.input_shape) - 1
+    function = f"tf.nn.avg_pool{axes}d"
+    fields = {
+        "function": function,
+        "pool": "pool_volumes(tf.nn.avg_pool2d, " if axes == 3 else f"{function}(",
+        "format": 'data_format="NDHWC", ' if axes == 3 else "",
+    }
+    texts = {**ACTIVATIONS, **{name: text.format(**fields) for name, text in LAYERS.items()}}
+    called = {name: text for name, text in {**texts, **norms}.items() if _calls(calling, name)}
+    for name, text in {**texts, **norms}.items():
+        if name in called or any(_calls(other, name) for other in called.values()):
             write(f"{text}\n")
+
+
+def _calls(text: str, name: str) -> bool:
+    return re.search(rf"(?<![\w.])(?<!def ){name}\(", text) is not None

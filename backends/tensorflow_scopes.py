@@ -13,15 +13,10 @@ from backends.tensorflow_blocks import (
     takes_training,
     write_block,
 )
+from backends.tensorflow_calls import Call, shape, write_call
+from backends.tensorflow_convolutions import kernel_shape
 from backends.tensorflow_helpers import HELPERS
-from backends.tensorflow_layers import (
-    Call,
-    kernel_shape,
-    layer_calls,
-    model_docstring,
-    shape,
-    write_call,
-)
+from backends.tensorflow_layers import layer_calls, model_docstring
 from backends.tensorflow_norms import CLASS_NAMES, norm_lacks, norm_options
 from harness.contract import SourceWriter
 from harness.spec import (
@@ -199,7 +194,8 @@ def _write_layer(write: SourceWriter, node: Node, target: str, source: str, inde
         return
     for call in before:
         write_call(write, call, indent)
-    if isinstance(last, Call) and last.head.startswith(f"{target} = tf."):
+    head = last.head.removeprefix(f"{target} = ") if isinstance(last, Call) else ""
+    if isinstance(last, Call) and head.startswith("tf.") and head not in NAMELESS:
         write_call(write, Call(last.head, (*last.arguments, named)), indent)
     else:
         write_call(write, last, indent, name)
@@ -215,4 +211,5 @@ def _variable(node: Node, parameter: Parameter) -> Call:
     return Call(f"{role} = tf.get_variable", (f'"{role}"', sizes, "x.dtype", *first))
 
 
+NAMELESS = {"tf.nn.silu"}  # which takes no name
 FIRST = {"bias": "zeros", "scale": "ones"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from backends.tensorflow_blocks import model_source
+from backends.tensorflow_classes import model_source
 from backends.tensorflow_helpers import write_helpers
 from backends.tensorflow_norms import norm_classes
 from backends.tensorflow_training import write_loss, write_optimizer
 from harness.contract import SourceWriter
-from harness.spec import Conv2D, Network, Spec, infer
+from harness.spec import Conv, Network, Spec, infer
 
 
 def source(spec: Spec) -> str:
@@ -21,7 +21,7 @@ def source(spec: Spec) -> str:
     write("import tensorflow as tf\n\n")
     if has_kernels:
         _write_initializer(write, spec, network)
-    write_helpers(write, model, norm_classes(network))
+    write_helpers(write, model, norm_classes(network), network)
     write(model + "\n")
     write_loss(write, spec, "tf.nn.softmax_cross_entropy_with_logits")
     write_optimizer(write, spec)
@@ -41,7 +41,7 @@ INITIALIZER = {
 def _write_initializer(write: SourceWriter, spec: Spec, network: Network) -> None:
     scheme, distribution = spec.initializer.split("_")
     authors, variance = INITIALIZER[scheme]
-    convolutions = [node.layer for node in network.nodes if isinstance(node.layer, Conv2D)]
+    convolutions = [node.layer for node in network.nodes if isinstance(node.layer, Conv)]
     has_groups = any(layer.groups != 1 for layer in convolutions)
     by_groups = scheme == "glorot" and has_groups
     write(f"def weights(shape, dtype{', groups=1' if by_groups else ''}):")
@@ -95,5 +95,5 @@ def train(model, optimizer, images, targets, order, learning_rates):
 
 @tf.function(reduce_retracing=True)
 def predict(model, images):
-    """Return the logits of images [n, h, w, c], in evaluation mode."""
+    """Return the logits of images [n, ...], in evaluation mode."""
     return model(images)'''

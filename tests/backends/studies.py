@@ -26,8 +26,10 @@ OWN = sorted(path.stem for path in (HERE / "networks").glob("*.toml"))
 NETWORKS = [*OWN, *library()]
 # After a step of training, rounding would decide which of equal values in a window wins.
 TRAINED = [name for name in OWN if name != "ties"]
-SUBSETS = {  # compiling takes these some seconds for every network
+SHALLOW = ["lenet-5", "m5", "mnist-1conv", "mnist-2conv", "pilotnet", "resnet-20", "squeezenet"]
+SUBSETS = {  # compiling takes these some seconds for every network, or for every deep one
     "torch@compile": ["dropouts", "ties"],
+    "tensorflow@session": [*OWN, *SHALLOW],
     "keras@jax": ["blocks", "drawn", "dropouts", "strides", "ties", "mnist-1conv"],
 }
 
