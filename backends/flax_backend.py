@@ -127,7 +127,9 @@ class FlaxSession:
         self.dtype = np.dtype(setting.precision)
         self.device = jax.devices(setting.device)[0]
         jax.config.update("jax_default_device", self.device)
-        self.graphdef, self.state_now = module.init()
+        # The structure only: initial weights come from the harness, by `reset`.
+        self.graphdef, self.state_now = jax.eval_shape(module.init)
+        self._outputs = jax.jit(self._layer_outputs)
         self._masked_step = jax.jit(self._with_masks(module.train_step.__wrapped__))
         self._differentiate = jax.jit(self._with_masks(self._loss_and_gradients))
 
@@ -170,15 +172,8 @@ class FlaxSession:
 
     def activations(self, images: Floats) -> dict[str, Floats]:
         """Apply the generated forward pass, layer by layer."""
-        outputs = layer_outputs(
-            self._model(self.graphdef, *self._variables()),
-            self.network,
-            "__call__",
-            x=self._put(images),
-            training=False,
-            rngs=None,
-        )
-        return {name: self._get(value) for name, value in outputs.items()}
+        outputs = self._outputs(self.graphdef, self._variables(), self._put(images))
+        return {node.path: self._get(outputs[node.path]) for node in self.network.nodes}
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
@@ -209,6 +204,10 @@ class FlaxSession:
     def close(self) -> None:
         """Drop model and data."""
         self.state_now = self.images = self.targets = None
+
+    def _layer_outputs(self, graphdef: Any, variables: Sequence[Any], x: Any) -> dict[str, Any]:
+        model = self._model(graphdef, *variables)
+        return layer_outputs(model, self.network, "__call__", x=x, training=False, rngs=None)
 
     def _train(self, rows: Integers, rates: Sequence[float]) -> Floats:
         self.state_now, losses = self.module.train(

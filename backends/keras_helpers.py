@@ -144,9 +144,10 @@ class GroupNormalization(layers.GroupNormalization):
 
     def call(self, inputs):
         x = torch.movedim(inputs, -1, 1)
-        weights = (self.gamma, self.beta)
-        x = torch.nn.functional.group_norm(x, self.groups, *weights, self.epsilon)
-        return torch.movedim(x, 1, -1)
+        # The offset is added here: torch has no gradient of one without a scale.
+        x = torch.nn.functional.group_norm(x, self.groups, self.gamma, None, self.epsilon)
+        x = torch.movedim(x, 1, -1)
+        return x if self.beta is None else x + self.beta
 '''
 
 CHANNEL_SCALE = '''\

@@ -13,7 +13,6 @@ import pytest
 from studies import (
     COMPARED,
     HERE,
-    NETWORKS,
     Arrays,
     Ask,
     Case,
@@ -102,11 +101,6 @@ class Lab:
         self.folder, self.cache = folder, cache
         self.benches: dict[tuple[str, str], Bench] = {}
         self.studies: dict[Case, Future[Study]] = {}
-        for name in NETWORKS:
-            (folder / name).mkdir()
-            given = material(name)
-            arrays = {"train_images": given.images, "train_targets": given.targets}
-            write_arrays(folder / name, arrays)
 
     def bench(self, label: str, precision: Precision = "float64") -> Bench:
         key = label, precision
@@ -121,15 +115,25 @@ class Lab:
                 self.begin(replace(case, edits=()))
             if case != case.reference:
                 self.begin(case.reference)
+            self._lay_out(case.network)
             bench = self.bench(case.label, case.precision)
             self.studies[case] = bench.submit(self._make, bench, case)
         return self.studies[case]
+
+    def _lay_out(self, name: str) -> None:
+        """Write the training set of a network to where workers find it."""
+        if not (self.folder / name).exists():
+            (self.folder / name).mkdir()
+            given = material(name)
+            arrays = {"train_images": given.images, "train_targets": given.targets}
+            write_arrays(self.folder / name, arrays)
 
     def study(self, case: Case) -> Study:
         return self.begin(case).result()
 
     def work(self, case: Case, job: Callable[[Ask], Any]) -> Any:
         """Open a network, and return what `job` makes of it."""
+        self._lay_out(case.network)
         bench = self.bench(case.label, case.precision)
 
         def opened() -> Any:

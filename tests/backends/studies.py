@@ -27,6 +27,7 @@ NETWORKS = [*OWN, *library()]
 # After a step of training, rounding would decide which of equal values in a window wins.
 TRAINED = [name for name in OWN if name != "ties"]
 SHALLOW = ["lenet-5", "m5", "mnist-1conv", "mnist-2conv", "pilotnet", "resnet-20", "squeezenet"]
+DEEP = [name for name in library() if name not in SHALLOW]  # tested by `pytest -m deep`
 SUBSETS = {  # compiling takes these some seconds for every network, or for every deep one
     "torch@compile": ["dropouts", "ties"],
     "tensorflow@session": [*OWN, *SHALLOW],
@@ -76,11 +77,16 @@ def installed(label: str) -> list[pytest.MarkDecorator]:
 def cases(networks: Iterable[str]) -> list[Any]:
     """Return the cases of all backends on those of the networks that they are to be tested on."""
     return [
-        pytest.param(Case(label, name), marks=installed(label))
+        pytest.param(Case(label, name), marks=[*installed(label), *deep(name)])
         for label in backends()
         for name in networks
         if name in SUBSETS.get(label, NETWORKS)
     ]
+
+
+def deep(name: str) -> list[pytest.MarkDecorator]:
+    """Return the mark of a test of a deep network, which takes every backend a minute."""
+    return [pytest.mark.deep] if name in DEEP else []
 
 
 REDUCED = 32  # pixels a side, of the library's models for larger images

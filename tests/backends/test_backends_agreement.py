@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from studies import NETWORKS, OWN, SUBSETS, TRAINED, Case, backends, cases, installed, network
+from studies import NETWORKS, OWN, SUBSETS, TRAINED, Case, backends, cases, deep, installed, network
 
 from harness.run.agreement import compare
 from harness.spec import infer, library
@@ -109,7 +109,7 @@ def test_in_float32_as_it_is_timed_all_is_the_references_too(case, study, refere
     agree(study["batch"], reference["batch"], "float32")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=deep(n)) for n in NETWORKS])
 def test_in_the_reference_no_layer_is_dead_and_no_gradient_zero(lab, name):
     study = lab.study(Case("numpy", name))
     for topic in ("activations", "batch"):
