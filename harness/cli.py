@@ -232,6 +232,81 @@ def predict(
         raise typer.Exit(4)
 
 
+@app.command(
+    epilog=(
+        "Examples:\n\n"
+        "python -m harness check --backend all --model mnist-1conv\n\n"
+        "python -m harness check -b torch,flax -m my-net.toml --precision float32 --steps 20\n\n"
+        "Exit codes: 0 all are the same network; 1 one differs; 2 wrong usage; 4 one failed."
+    )
+)
+def check(
+    backend: Annotated[
+        str,
+        typer.Option("--backend", "-b", help="Names, name@variant, globs, by commas; or all."),
+    ] = "all",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
+    ] = "mnist-2conv",
+    precision: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu, gpu, or all that each backend reports.")] = (
+        "cpu"
+    ),
+    steps: Annotated[int, typer.Option(help="Training steps of the trajectory.")] = 50,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU cores for each backend; all, if not given.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for one answer of a backend.")
+    ] = 900.0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for what was found; results/checks/TIME-ID, if not given."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
+) -> None:
+    """Prove that backends compute the same network, or name the first layer that differs."""
+    from rich.console import Console
+
+    from harness import registry, spec
+    from harness.check.check import check as carry_out
+    from harness.check.check import prepare_material
+    from harness.check.report import CheckFolder
+    from harness.run.plan import make_plan
+    from harness.show.checks import check_table, remarks
+    from harness.show.progress import PlainProgress
+
+    known = registry.describe()
+    chosen, skipped = registry.select(backend, known)
+    plan = make_plan(
+        spec.load_spec(model),
+        "check",
+        chosen,
+        known,
+        device=device,
+        precision=precision,
+        threads=threads,
+        timeout=timeout,
+        timed=False,
+    )
+    material = prepare_material(plan, steps)
+    folder = CheckFolder(out)
+    messages, output = Console(stderr=True, quiet=quiet), Console()
+    for info, reason in skipped:
+        messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
+    checked = carry_out(plan, material, folder, PlainProgress(messages))
+    report = folder.write(checked)
+    if as_json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        output.print(check_table(report))
+        for remark in remarks(report):
+            output.print(remark, markup=False, highlight=False)
+        output.print(f"\nWritten: {folder.path}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(checked.exit_code)
+
+
 @app.command(epilog="Example: python -m harness backends --json")
 def backends(as_json: AsJson = False) -> None:
     """List the backends, their variants, and what is not installed."""

@@ -45,21 +45,36 @@ def now() -> str:
 class ResultsFolder:
     """`summary.csv`, `samples.csv`, `machine.json`, `models/` and `logs/` of one run."""
 
+    parent = Path("results")  # of those without a name
+
     def __init__(self, out: Path | None) -> None:
         self.run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(3)}"
-        self.path = out or Path("results") / self.run_id
+        self.path = out or self.parent / self.run_id
         self.models, self.logs = self.path / "models", self.path / "logs"
         try:
-            if _holds_a_run(self.path):
-                raise UsageError(f"--out {self.path} holds a run already; name another folder")
+            self.refuse_another()
             for folder in (self.models, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._samples = (self.path / "samples.csv").open("w", newline="", encoding="utf-8")
+            self.begin()
         except OSError as error:
             raise UsageError(
                 f"cannot write results to {self.path}: {error.strerror}. "
                 "Try: --out with a folder that you may write to"
             ) from None
+
+    def refuse_another(self) -> None:
+        """See that nothing is there yet that this would replace.
+
+        Raises:
+            UsageError: there is a run.
+
+        """
+        if _holds_a_run(self.path):
+            raise UsageError(f"--out {self.path} holds a run already; name another folder")
+
+    def begin(self) -> None:
+        """Open what is written to as it goes."""
+        self._samples = (self.path / "samples.csv").open("w", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._samples, SAMPLE_COLUMNS)
         self._writer.writeheader()
         self._sync()

@@ -32,6 +32,9 @@ class Listener:
     def agreed(self, label: str, agreement: Agreement) -> None:
         """The backend was compared with the reference."""
 
+    def judged(self, label: str, rung: str, judgement: str) -> None:
+        """The backend was compared with the reference on one rung of the equivalence ladder."""
+
     def seed_begins(self, seed: int, steps: int) -> None:
         """Training begins on a seed: so many steps, those of all backends together."""
 

@@ -75,6 +75,10 @@ class PlainProgress(Listener):
         answer = "same network" if agreement.equivalent else "DIFFERS"
         self.say(f"{label:{self.width}} {answer}: {agreement}")
 
+    def judged(self, label: str, rung: str, judgement: str) -> None:
+        """Say what became of one rung."""
+        self.say(f"{rung:12} {label:{self.width}} {judgement}")
+
     def seed_begins(self, seed: int, steps: int) -> None:
         """Start the clock."""
         self.clock.seed_begins(steps, len(self.plan.seeds))

@@ -1,0 +1,86 @@
+"""One check: workers as in a run, the ladder, and a folder with what was found."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from harness.check.detective import start_reference
+from harness.check.ladder import Finding, Ladder
+from harness.check.material import Material, make_material
+from harness.check.report import CheckFolder
+from harness.errors import Interrupted, UsageError
+from harness.run.arrays import write_arrays
+from harness.run.bench import Bench
+from harness.run.cell import open_cell
+from harness.run.listener import Listener
+from harness.run.plan import Plan
+from harness.run.preparation import start_cells
+
+MOST_STEPS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What a check found, and how long it took."""
+
+    plan: Plan
+    material: Material
+    findings: list[Finding]
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0: the same network everywhere; 1: some differ; 4: a backend failed."""
+        states = {finding.status for finding in self.findings}
+        if states - {"ok", "differs", "not reached"}:
+            return 4
+        return int("differs" in states)
+
+
+def prepare_material(plan: Plan, steps: int) -> Material:
+    """Make up what is needed.
+
+    Raises:
+        UsageError: so many steps are not allowed.
+
+    """
+    if not 2 <= steps <= MOST_STEPS:
+        raise UsageError(f"--steps {steps}; allowed: 2 to {MOST_STEPS}. Try: --steps 50")
+    return make_material(plan.spec, steps)
+
+
+def check(plan: Plan, material: Material, folder: CheckFolder, listener: Listener) -> Checked:
+    """Take every backend of `plan` up the ladder; one that fails does not end the others.
+
+    Raises:
+        UsageError: a GPU was asked for, and there is none.
+        WorkerError: the NumPy reference failed.
+        Interrupted: by Ctrl-C.
+
+    """
+    started = monotonic()
+    scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
+    bench = Bench(plan, material.dataset, folder, listener, "", Path(scratch.name))
+    ladder = Ladder(bench, material)
+    reference = None
+    try:
+        dataset = material.dataset
+        arrays = {"train_images": dataset.train_images, "train_targets": dataset.train_labels}
+        tests = {"test_images": dataset.test_images, "test_targets": dataset.test_labels}
+        write_arrays(bench.scratch, {**arrays, **tests})
+        reference = start_reference(bench, "reference")
+        start_cells(bench)
+        bench.each("build", lambda cell: open_cell(cell, folder, bench.scratch))
+        open_cell(reference, folder, bench.scratch)
+        ladder.climb(reference)
+        return Checked(plan, material, ladder.findings, monotonic() - started)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; no check was written") from None
+    finally:
+        for cell in [*bench.cells, *filter(None, [reference])]:
+            cell.worker.kill()
+        scratch.cleanup()
+        listener.finished()

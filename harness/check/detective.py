@@ -1,0 +1,77 @@
+"""A second reference, which makes mistakes on purpose: does it then answer as a backend did?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from harness.check import questions
+from harness.check.material import Material
+from harness.check.places import Answer, Arrays
+from harness.errors import HarnessError
+from harness.run.bench import Bench
+from harness.run.cell import Cell, begin_import, end_import, start_cell
+
+MOST_SECONDS = 60.0  # for all mistakes of one backend
+
+
+class Detective:
+    """Its worker starts when the first difference is to be explained."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.cell: Cell | None = None
+        self.opened = 0
+
+    def asking(self, rung: str, trained: Arrays) -> Callable[[Material], Answer]:
+        """Return a function that asks the question of a rung about other material.
+
+        It raises a TimeoutError once its time is over, and what a worker raises that fails.
+        """
+        deadline = monotonic() + MOST_SECONDS
+
+        def again(material: Material) -> Answer:
+            if monotonic() > deadline:
+                raise TimeoutError("enough mistakes were tried")
+            cell = self._open(material)
+            if rung == "evaluation":
+                return questions.evaluation(cell.ask, material, trained)
+            question: Callable[..., Answer] = getattr(questions, rung)
+            return question(cell.ask, material)
+
+        return again
+
+    def _open(self, material: Material) -> Cell:
+        """Open the spec of `material`, in a file of its own: Python keeps what it imported."""
+        self.opened += 1
+        if self.cell is None or self.cell.worker.ended:
+            self.cell = start_reference(self.bench, f"detective {self.opened}")
+        try:
+            self.cell.ask(
+                "open",
+                spec=material.spec.model_dump_json(),
+                source=str(self.bench.scratch / f"mistake_{self.opened}.py"),
+                data=str(self.bench.scratch),
+            )
+        except HarnessError:
+            self.cell.worker.kill()
+            raise
+        return self.cell
+
+    def close(self) -> None:
+        """End the worker."""
+        if self.cell is not None:
+            self.cell.worker.close()
+
+
+def start_reference(bench: Bench, label: str) -> Cell:
+    """Start a worker for the NumPy reference, with NumPy imported.
+
+    Raises:
+        WorkerError: it failed.
+
+    """
+    cell = start_cell(bench.plan.reference, "cpu", bench.plan, bench.folder, bench.scratch, label)
+    begin_import(cell)
+    end_import(cell)
+    return cell

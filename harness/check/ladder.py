@@ -1,0 +1,228 @@
+"""Rung by rung: each backend beside the reference, until the first rung on which it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+import numpy as np
+
+from harness.check import questions
+from harness.check.causes import Evidence, likely_cause
+from harness.check.detective import Detective
+from harness.check.material import Material
+from harness.check.numeric import TOLERANCE as NUMERIC_TOLERANCE
+from harness.check.numeric import compare_numerically
+from harness.check.places import (
+    Answer,
+    Arrays,
+    Judgement,
+    Measure,
+    Place,
+    Tolerances,
+    judge,
+    root_mean_square,
+)
+from harness.check.questions import RUNGS, Ask
+from harness.check.tolerances import (
+    GROWTH_SEEDS,
+    by_growth,
+    fixed_tolerance,
+    perturbed_images,
+    perturbed_parameters,
+)
+from harness.run.agreement import relative_difference
+from harness.run.bench import Bench
+from harness.run.cell import Cell
+
+PREDICTIONS = "predictions"
+NUMERIC = "finite differences"  # the reference's own rung, beside the gradients
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One backend on one rung.
+
+    `status` is `ok`, `differs`, `not reached`, or how its worker failed. `judgement` is None where
+    there was nothing to judge.
+    """
+
+    cell: Cell
+    rung: str
+    status: str
+    judgement: Judgement | None = None
+    cause: str = ""
+    error: str = ""
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        if self.judgement is None:
+            return (
+                f"{self.status}: {self.error.partition(chr(10))[0]}" if self.error else self.status
+            )
+        found = self.judgement
+        how = f"differs by {found.difference:.1e}, allowed {found.tolerance:.0e}"
+        if self.status == "ok":
+            return f"ok: worst {found.place} {how}"
+        return f"DIFFERS: {found.place} {how}" + (f"; {self.cause}" if self.cause else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A rung made ready: what to ask, what is right, and how much may differ."""
+
+    rung: str
+    ask: Callable[[Ask], Answer]
+    right: Answer
+    tolerances: Tolerances
+    measure: Measure = relative_difference
+
+
+@dataclass
+class Ladder:
+    """All backends of a bench on their way up."""
+
+    bench: Bench
+    material: Material
+    findings: list[Finding] = field(default_factory=list)
+    trained: Arrays = field(default_factory=dict)
+
+    def climb(self, reference: Cell) -> None:
+        """Take every cell that is open as far up as it comes, `reference` beside it.
+
+        Raises:
+            WorkerError: the reference failed.
+
+        """
+        self.reference = reference
+        self.detective = Detective(self.bench)
+        try:
+            for rung in RUNGS:
+                if any(self.climbs(cell) for cell in self.bench.cells):
+                    self._step(rung)
+        finally:
+            self.detective.close()
+        self._note_the_rest()
+
+    def climbs(self, cell: Cell) -> bool:
+        """Whether a cell has neither failed nor differed so far."""
+        ended = any(f.cell is cell and f.status != "ok" for f in self.findings)
+        return cell.running and not ended
+
+    def _step(self, rung: str) -> None:
+        self.bench.listener.phase("numpy", f"{rung} of the reference")
+        step = self._prepare(rung)
+        for cell in self.bench.cells:
+            if self.climbs(cell):
+                self.bench.attempt(cell, lambda cell: self._judge(cell, step))
+
+    def _judge(self, cell: Cell, step: Step) -> None:
+        started = monotonic()
+        found = step.ask(cell.ask)
+        judgement = judge(found, step.right, step.tolerances, step.measure)
+        seconds = monotonic() - started
+        cause = ""
+        if not judgement.agrees:
+            again = self.detective.asking(step.rung, self.trained)
+            evidence = Evidence(judgement.place, found, step.right, self.material, again)
+            cause = likely_cause(evidence)
+        status = "ok" if judgement.agrees else "differs"
+        self._note(Finding(cell, step.rung, status, judgement, cause, seconds=seconds))
+
+    def _note(self, finding: Finding) -> None:
+        self.findings.append(finding)
+        self.bench.listener.judged(finding.cell.label, finding.rung, str(finding))
+
+    def _note_the_rest(self) -> None:
+        """Add what was not reached, and where a worker failed."""
+        for cell in self.bench.cells:
+            status, error = cell.outcome
+            reached = {f.rung for f in self.findings if f.cell is cell}
+            for rung in (rung for rung in RUNGS if rung not in reached):
+                self.findings.append(Finding(cell, rung, "not reached", error=error))
+                if status != "ok":
+                    self.findings[-1] = Finding(cell, rung, status, error=error)
+                    status, error = "ok", ""
+
+    def _prepare(self, rung: str) -> Step:
+        """Ask the reference, and find the tolerances."""
+        precision, ask = self.bench.plan.precision, self.reference.ask
+        fixed = fixed_tolerance(rung, precision)
+        question = asking(rung, self.material, self.trained)
+        if rung == "structure":
+            right = questions.wanted_structure(self.material)
+            return Step(rung, question, right, lambda place: fixed)
+        answer = question(ask)
+        if rung == "evaluation":
+            return Step(
+                rung,
+                lambda ask: settled(question(ask), answer, fixed, self.material),
+                settled(answer, answer, fixed, self.material),
+                lambda place: 0.0 if place.path == PREDICTIONS else fixed,
+            )
+        if rung == "gradients":
+            self.gradients = answer
+            self._check_the_reference()
+        if rung == "trajectory":
+            # In either precision, everyone is then evaluated with the very same weights.
+            final = f"after step {self.material.steps}"
+            kept = {place.path: value for place, value in answer.items() if place.topic == final}
+            self.trained = {path: value.astype(np.float32) for path, value in kept.items()}
+        if rung in ("update", "trajectory") and precision == "float32":
+            tolerances = by_growth(answer, self._perturbed(rung))
+            return Step(rung, question, answer, tolerances, root_mean_square)
+        return Step(rung, question, answer, lambda place: fixed)
+
+    def _check_the_reference(self) -> None:
+        """See that its gradients, differentiated by hand, are the slopes of its loss."""
+        started = monotonic()
+        found = compare_numerically(self.reference.ask, self.material, self.gradients)
+        if found:
+            zeros = {place: np.zeros(()) for place in found}
+            judgement = judge(found, zeros, lambda place: NUMERIC_TOLERANCE)
+            status = "ok" if judgement.agrees else "differs"
+            seconds = monotonic() - started
+            self._note(Finding(self.reference, NUMERIC, status, judgement, seconds=seconds))
+
+    def _perturbed(self, rung: str) -> list[Answer]:
+        """Return the reference's answers from weights and images one rounding away."""
+        answers = []
+        for seed in GROWTH_SEEDS:
+            images = perturbed_images(self.material.dataset.train_images, seed)
+            name = f"perturbed_{seed}"
+            np.save(self.bench.scratch / f"{name}.npy", images)
+            self.reference.ask("load", images=name)
+            moved = perturbed_parameters(self.material, self.gradients, seed)
+            other = replace(self.material, parameters=moved)
+            answers.append(asking(rung, other, {})(self.reference.ask))
+        self.reference.ask("load", images="train_images")
+        return answers
+
+
+def asking(rung: str, material: Material, trained: Arrays) -> Callable[[Ask], Answer]:
+    """Return the question of a rung, for whoever is asked."""
+    if rung == "evaluation":
+        return lambda ask: questions.evaluation(ask, material, trained)
+    question: Callable[[Ask, Material], Answer] = getattr(questions, rung)
+    return lambda ask: question(ask, material)
+
+
+def settled(found: Answer, right: Answer, tolerance: float, material: Material) -> Answer:
+    """Add the predicted classes, with -1 where the right logits leave it to rounding.
+
+    That is where the two largest are nearer than two outputs may be off together.
+    """
+    place = Place("test set", "logits")
+    logits, sure = found[place], right[place].astype(np.float64)
+    is_choice = material.spec.training.loss in ("cross_entropy", "binary_cross_entropy")
+    if not is_choice or logits.shape != sure.shape:
+        return found
+    if sure.shape[1] == 1:  # one output chooses between two classes, at zero
+        classes, margin = (logits[:, 0] > 0).astype(np.int64), np.abs(sure[:, 0])
+    else:
+        classes, best = logits.argmax(1), np.sort(sure, axis=1)
+        margin = best[:, -1] - best[:, -2]
+    is_tie = margin <= 2 * tolerance * np.abs(sure).max(initial=0.0)
+    return {**found, Place("test set", PREDICTIONS): np.where(is_tie, -1, classes)}

@@ -1,0 +1,104 @@
+"""Answers, their places in order of computation, and the first that differs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.run.agreement import ROUNDING, relative_difference
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+
+
+class Place(NamedTuple):
+    """Where an array belongs: `("gradient", "conv1.kernel")`; the topic, and a dotted path."""
+
+    topic: str
+    path: str
+
+    def __str__(self) -> str:
+        """Name it in a sentence."""
+        return f"{self.path} ({self.topic})"
+
+
+Answer = dict[Place, Array]  # in the order in which it is computed
+Tolerances = Callable[[Place], float]
+Measure = Callable[[Array | None, Array, float | None], float]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One rung of one backend: `place` is the first that differs, or else the worst."""
+
+    place: Place
+    difference: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the difference is within tolerance; NaN is not."""
+        return self.difference <= self.tolerance
+
+
+def judge(
+    found: Mapping[Place, Array],
+    right: Mapping[Place, Array],
+    tolerances: Tolerances,
+    measure: Measure = relative_difference,
+) -> Judgement:
+    """Return the first place that differs by more than its tolerance, or else the worst place.
+
+    The worst is that with the largest share of its tolerance. An array that only one side has
+    differs without bound.
+    """
+    zeros = zero_gradients(right)
+    worst = Judgement(next(iter(right)), 0.0, tolerances(next(iter(right))))
+    for place, value in right.items():
+        difference = measure(found.get(place), value, zeros.get(place))
+        one = Judgement(place, difference, tolerances(place))
+        if not one.agrees:
+            return one
+        if _share(one) > _share(worst):
+            worst = one
+    for place in found:
+        if place not in right:
+            return Judgement(place, math.inf, tolerances(place))
+    return worst
+
+
+def _share(judgement: Judgement) -> float:
+    return judgement.difference / judgement.tolerance if judgement.tolerance > 0 else 0.0
+
+
+def zero_gradients(right: Mapping[Place, Array]) -> dict[Place, float]:
+    """Return the places of gradients that are zero but for rounding, with a scale for each.
+
+    It is the largest of all gradients: of what rounding left, nothing can be a share.
+    """
+    sizes = {
+        place: float(np.abs(value).max(initial=0.0))
+        for place, value in right.items()
+        if place.topic == "gradient"
+    }
+    largest = max(sizes.values(), default=0.0)
+    return {place: largest for place, size in sizes.items() if size < ROUNDING * largest}
+
+
+def root_mean_square(left: Array | None, right: Array, scale: float | None = None) -> float:
+    """Return `|left - right| / |right|` in the Euclidean norm; infinite where shapes differ.
+
+    In float32, Adam gives a gradient that is zero but for rounding a sign at random: the largest
+    difference of millions of weights is then always that of such a one, and tells nothing.
+    """
+    if left is None or left.shape != right.shape:
+        return math.inf
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = float(np.linalg.norm((left.astype(np.float64) - right).ravel()))
+    size = float(np.linalg.norm(right.astype(np.float64).ravel())) if scale is None else scale
+    return difference / size if size > 0 else difference

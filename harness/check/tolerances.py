@@ -1,0 +1,86 @@
+"""How much may differ on each rung: stated in float64, measured in float32.
+
+In float32 a training is not to be compared with a fixed bound: what rounding leaves grows from
+step to step, in one network more than in another. So the float64 reference itself is trained from
+weights and images that were moved by one float32 rounding, up or down at random, and what that
+does to each loss and each array is the measure.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.check.material import STREAM, Material
+from harness.check.places import (
+    Answer,
+    Array,
+    Arrays,
+    Tolerances,
+    root_mean_square,
+    zero_gradients,
+)
+from harness.contract import Precision
+from harness.run.agreement import TOLERANCE as OF_A_RUN
+
+FLOAT64 = {
+    "structure": 0.0,
+    "forward": 1e-10,
+    "gradients": 1e-10,
+    "update": 1e-10,
+    "trajectory": 1e-8,
+    "evaluation": 1e-10,
+}
+# One perturbation is one rounding; a framework rounds in every operation of every step.
+GROWTH_FACTOR = 30.0
+GROWTH_SEEDS = (0, 1, 2)
+GROWTH_FLOOR = 1e-5  # what float32 leaves of a sum over a batch, whatever was measured
+
+
+def fixed_tolerance(rung: str, precision: Precision) -> float:
+    """Return the bound of a rung on which nothing grows."""
+    if precision == "float64" or rung == "structure":
+        return FLOAT64[rung]
+    return OF_A_RUN[precision]
+
+
+def by_growth(right: Answer, perturbed: list[Answer]) -> Tolerances:
+    """Return bounds for a rung that trains, from what perturbed references made of it.
+
+    The loss of a step may differ by as much as that of any step before.
+    """
+    bounds, so_far = {}, 0.0
+    for place, value in right.items():
+        grown = max(root_mean_square(answer.get(place), value) for answer in perturbed)
+        if place.path == "loss":
+            so_far = grown = max(so_far, grown)
+        bounds[place] = max(GROWTH_FACTOR * grown, GROWTH_FLOOR)
+    return lambda place: bounds.get(place, GROWTH_FLOOR)
+
+
+def perturbed_images(images: Array, seed: int) -> Array:
+    """Return float32 images, each value of which is the next float32 above or below."""
+    random = np.random.default_rng([STREAM, 2, seed])
+    return _moved(images.astype(np.float32), random)
+
+
+def perturbed_parameters(material: Material, gradients: Answer, seed: int) -> Arrays:
+    """Return the weights, moved likewise.
+
+    A parameter whose gradient is zero but for rounding has no influence, and float32 moves it by
+    what rounding leaves: Adam by as much as any other. It starts that far off.
+    """
+    random = np.random.default_rng([STREAM, 3, seed])
+    moved = {
+        path: _moved(value.astype(np.float32), random).astype(np.float64)
+        for path, value in material.parameters.items()
+    }
+    reach = float(sum(steps.rates.sum() for steps in material.trajectory))
+    for _, path in zero_gradients(gradients):
+        if path in moved:
+            moved[path] = moved[path] + random.uniform(-reach, reach, moved[path].shape)
+    return moved
+
+
+def _moved(values: Array, random: np.random.Generator) -> Array:
+    towards = np.where(random.random(values.shape) < 0.5, -np.inf, np.inf).astype(np.float32)
+    return np.nextafter(values, towards)
