@@ -118,7 +118,7 @@ def _other_mode(evidence: Evidence) -> str:
 
 
 def _softmax(evidence: Evidence) -> str:
-    found, right = evidence.here
+    right = evidence.here[1]
     if right.ndim < 2:
         return ""
     shifted = np.exp(right - right.max(-1, keepdims=True))
@@ -178,7 +178,7 @@ def _unbiased(evidence: Evidence) -> str:
         return ""
     if not place.path.endswith(".variance"):
         return ""
-    found, right = evidence.here
+    right = evidence.here[1]
     count = evidence.material.batch * int(np.prod(node.input_shape[:-1]))
     old = node.layer.decay * evidence.material.parameters[place.path].astype(np.float64)
     unbiased = old + (right - old) * count / (count - 1)
@@ -187,32 +187,34 @@ def _unbiased(evidence: Evidence) -> str:
     return ""
 
 
-def _velocity(evidence: Evidence) -> str:
-    """Keras keeps the learning rate inside the velocity: `v <- momentum v - rate g`."""
-    optimizer = evidence.material.spec.training.optimizer
-    place = evidence.place
+def _momentum(evidence: Evidence) -> str:
+    """Of plain momentum the second step gives away how much of the first velocity was kept.
+
+    Keras keeps the learning rate inside the velocity, `v <- momentum v - rate g`: where the rate
+    changes, that is as another momentum.
+    """
+    optimizer, place = evidence.material.spec.training.optimizer, evidence.place
     first = evidence.right.get(Place("after step 1", place.path))
     before = evidence.material.parameters.get(place.path)
-    if not isinstance(optimizer, Sgd) or place.topic != "after step 2":
+    if not isinstance(optimizer, Sgd) or place.topic != "after step 2" or optimizer.nesterov:
         return ""
-    if first is None or before is None or optimizer.nesterov:
+    if first is None or before is None:
         return ""
-    _, right = evidence.here
-    moved = first - before.astype(np.float64)  # - rate g1
-    kept = right + optimizer.momentum * moved * (1 - evidence.material.second_rate)
-    if evidence.is_like(kept):
+    found, right = evidence.here
+    ratio = evidence.material.second_rate
+    moved = (first - before.astype(np.float64)) * ratio  # - second rate * first velocity
+    more = float(((found - right) * moved).sum() / max(float((moved**2).sum()), 1e-300))
+    if not evidence.is_like(right + more * moved):
+        return ""
+    momentum = optimizer.momentum + more
+    if abs(momentum - optimizer.momentum / ratio) < 1e-3:
         return "as with the learning rate inside the momentum's velocity, as Keras has it"
-    return ""
+    return f"as with momentum {momentum:.4g} instead of {optimizer.momentum:g}"
 
 
 def _scaled(evidence: Evidence) -> str:
     """All values times one number, which often tells what it stands for."""
-    found, right = evidence.here
-    if found.shape != right.shape or not (right**2).sum():
-        return ""
-    factor = float((found * right).sum() / (right**2).sum())
-    if not evidence.is_like(factor * right) or abs(factor - 1) < 1e-12:
-        return ""
+    factor = _factor(evidence)
     batch, outputs = evidence.material.batch, infer(evidence.material.spec).output_shape[0]
     known = {
         batch: "the sum over the batch, not the mean",
@@ -227,7 +229,23 @@ def _scaled(evidence: Evidence) -> str:
     for value, meaning in known.items():
         if abs(factor / value - 1) < 1e-6:
             return f"as with {meaning} (times {factor:.6g})"
-    return f"all values are {factor:.6g} times the right ones" if right.size > 1 else ""
+    return ""
+
+
+def _scaled_somehow(evidence: Evidence) -> str:
+    factor = _factor(evidence)
+    size = evidence.here[1].size
+    return f"all values are {factor:.6g} times the right ones" if factor and size > 1 else ""
+
+
+def _factor(evidence: Evidence) -> float:
+    """Return the number that all values are multiplied by; 0 where there is none."""
+    found, right = evidence.here
+    squares = float((right**2).sum())
+    if found.shape != right.shape or not squares:
+        return 0.0
+    factor = float((found * right).sum()) / squares
+    return factor if evidence.is_like(factor * right) else 0.0
 
 
 def _mistaken_reference(evidence: Evidence) -> str:
@@ -257,8 +275,9 @@ TRAPS: tuple[Trap, ...] = (
     _flatten,
     _pool_padding,
     _unbiased,
-    _velocity,
+    _momentum,
     _scaled,
     _mistaken_reference,
+    _scaled_somehow,
     _shifted,
 )

@@ -30,10 +30,11 @@ FLOAT64 = {
     "trajectory": 1e-8,
     "evaluation": 1e-10,
 }
-# One perturbation is one rounding; a framework rounds in every operation of every step.
+# One perturbation is one rounding of the inputs; a framework rounds in every operation of every
+# step. On the library's models torch differs by 0.1 to 6 times what was measured.
 GROWTH_FACTOR = 30.0
 GROWTH_SEEDS = (0, 1, 2)
-GROWTH_FLOOR = 1e-5  # what float32 leaves of a sum over a batch, whatever was measured
+GROWTH_FLOOR = 1e-6  # eight roundings, where the perturbations happened to cancel
 
 
 def fixed_tolerance(rung: str, precision: Precision) -> float:

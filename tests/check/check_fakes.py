@@ -1,0 +1,183 @@
+"""A backend for the tests of the ladder: the NumPy reference with one fault, its variant's name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from backends.numpy_backend import NumpyBackend, NumpySession
+from harness.contract import import_source
+
+# What is replaced by what in the generated source.
+EDITS = {
+    "epsilon": ('norms.BatchNorm("bn1", 0.9, 0.001)', 'norms.BatchNorm("bn1", 0.9, 1e-05)'),
+    "decay": ('norms.BatchNorm("bn1", 0.9, 0.001)', 'norms.BatchNorm("bn1", 0.99, 0.001)'),
+    "no-relu": ('activations.Relu("conv1"),', ""),
+    "padding": ("((0, 1), (0, 1))", "((1, 0), (1, 0))"),
+    "sum": ("training.cross_entropy(outputs, targets)", "summed(outputs, targets)"),
+    "momentum": ("training.Sgd(0.9,", "training.Sgd(0.5,"),
+    "smoothing": (
+        "training.cross_entropy(outputs, targets)",
+        "training.cross_entropy(outputs, targets, 0.1)",
+    ),
+}
+SUMMED = """
+
+def summed(outputs, targets):
+    loss, gradient = training.cross_entropy(outputs, targets)
+    return loss, gradient * len(outputs)
+"""
+
+
+class Plain(NumpySession):
+    """No fault."""
+
+
+class Nobias(NumpySession):
+    def state(self):
+        return {path: value for path, value in super().state().items() if path != "conv1.bias"}
+
+
+class Extra(NumpySession):
+    def state(self):
+        return {**super().state(), "conv9.kernel": np.ones(3)}
+
+
+class Transposed(NumpySession):
+    def state(self):
+        state = super().state()
+        return {**state, "dense1.kernel": state["dense1.kernel"].T.copy()}
+
+
+class Rounded(NumpySession):
+    def state(self):
+        return {path: np.round(value, 6) for path, value in super().state().items()}
+
+
+class Unnamed(NumpySession):
+    def activations(self, images):
+        return {name: x for name, x in super().activations(images).items() if name != "bn1"}
+
+
+class Channels(NumpySession):
+    """Flattens by channels."""
+
+    def activations(self, images):
+        found = super().activations(images)
+        x = found["pool1"]
+        return {**found, "flatten1": np.moveaxis(x, -1, 1).reshape(len(x), -1)}
+
+
+class Unscaled(NumpySession):
+    def _forward(self, images, masks, training):
+        return super()._forward(images, {k: (m > 0) * 1.0 for k, m in masks.items()}, training)
+
+
+class Percent(NumpySession):
+    def gradients(self, images, targets, masks=None):
+        found = super().gradients(images, targets, masks)
+        wrong = found.parameters["conv1.kernel"] * 1.01
+        return replace(found, parameters={**found.parameters, "conv1.kernel": wrong})
+
+
+class Unbiased(NumpySession):
+    def train(self, order, learning_rates, masks=None):
+        losses = []
+        for step in range(len(order)):
+            before = self.owners["bn1"].statistics["variance"]
+            given = None if masks is None else masks[step : step + 1]
+            rates = learning_rates[step : step + 1]
+            losses += super().train(order[step : step + 1], rates, given).tolist()
+            values = self.owners["bn1"].statistics
+            count = self.owners["bn1"].normal[..., 0].size
+            decayed = 0.9 * before
+            values["variance"] = decayed + (values["variance"] - decayed) * count / (count - 1)
+        return np.array(losses)
+
+
+class Keras(NumpySession):
+    """The learning rate inside the velocity."""
+
+    def train(self, order, learning_rates, masks=None):
+        for rate in learning_rates:
+            ratio = getattr(self, "last", rate) / rate
+            for path in self.optimizer.velocity:
+                self.optimizer.velocity[path] = self.optimizer.velocity[path] * ratio
+            self.last = rate
+        return super().train(order, learning_rates, masks)
+
+    def reset(self, parameters, seed):
+        super().reset(parameters, seed)
+        self.__dict__.pop("last", None)
+
+
+class Frozen(NumpySession):
+    def train(self, order, learning_rates, masks=None):
+        kept = self.owners["dense1"].parameters["bias"]
+        losses = super().train(order, learning_rates, masks)
+        self.owners["dense1"].parameters["bias"] = kept
+        return losses
+
+
+class Partial(NumpySession):
+    """Leaves the last image of a partial batch out."""
+
+    def train(self, order, learning_rates, masks=None):
+        if order.shape[1] < 8 and masks is not None:
+            order, masks = order[:, :-1], [{k: m[:-1] for k, m in x.items()} for x in masks]
+        return super().train(order, learning_rates, masks)
+
+
+class Stale(NumpySession):
+    """Predicts for ever with the weights that it was first asked to predict with."""
+
+    def predict(self, images):
+        now = self.state()
+        self.kept = getattr(self, "kept", now)
+        self._set(self.kept)
+        try:
+            return super().predict(images)
+        finally:
+            self._set(now)
+
+    def _set(self, state):
+        for path, values in self._values():
+            values[path.rpartition(".")[2]] = state[path]
+
+
+class Diverging(NumpySession):
+    def train(self, order, learning_rates, masks=None):
+        losses = super().train(order, learning_rates, masks)
+        return losses * np.nan if len(losses) > 1 else losses
+
+
+class Crashing(NumpySession):
+    def train(self, order, learning_rates, masks=None):
+        os._exit(3)
+
+
+class Raising(NumpySession):
+    def gradients(self, images, targets, masks=None):
+        raise ValueError("no kernel for this shape")
+
+
+class Faulty(NumpyBackend):
+    """What its variant says."""
+
+    name = "fake"
+    variants: ClassVar = {"": ("numpy",)}
+
+    def source(self, spec, variant):
+        text = super().source(spec, variant)
+        if variant in EDITS:
+            old, new = EDITS[variant]
+            assert old in text, text
+            text = text.replace(old, new) + (SUMMED if variant == "sum" else "")
+        return text
+
+    def open(self, path, spec, variant, setting):
+        kind = globals().get(variant.title(), Plain) if variant not in EDITS else Plain
+        return kind(import_source(path), spec)
