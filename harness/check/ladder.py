@@ -187,7 +187,7 @@ class Ladder:
             self._note(Finding(self.reference, NUMERIC, status, judgement, seconds=seconds))
 
     def _perturbed(self, rung: str) -> list[Answer]:
-        """Return the reference's answers from weights and images one rounding away."""
+        """Return the reference's answers from weights and images some roundings away."""
         answers = []
         for seed in GROWTH_SEEDS:
             images = perturbed_images(self.material.dataset.train_images, seed)

@@ -77,7 +77,7 @@ class PlainProgress(Listener):
 
     def judged(self, label: str, rung: str, judgement: str) -> None:
         """Say what became of one rung."""
-        self.say(f"{rung:12} {label:{self.width}} {judgement}")
+        self.say(f"{label:{self.width}} {rung}: {judgement}")
 
     def seed_begins(self, seed: int, steps: int) -> None:
         """Start the clock."""
