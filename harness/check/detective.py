@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from harness.check import questions
 from harness.check.material import Material
 from harness.check.places import Answer, Arrays
+from harness.check.questions import asking
 from harness.errors import HarnessError
 from harness.run.bench import Bench
 from harness.run.cell import Cell, begin_import, end_import, start_cell
@@ -23,8 +23,8 @@ class Detective:
         self.cell: Cell | None = None
         self.opened = 0
 
-    def asking(self, rung: str, trained: Arrays) -> Callable[[Material], Answer]:
-        """Return a function that asks the question of a rung about other material.
+    def again(self, part: str, trained: Arrays) -> Callable[[Material], Answer]:
+        """Return a function that asks a question about other material.
 
         It raises a TimeoutError once its time is over, and what a worker raises that fails.
         """
@@ -33,11 +33,7 @@ class Detective:
         def again(material: Material) -> Answer:
             if monotonic() > deadline:
                 raise TimeoutError("enough mistakes were tried")
-            cell = self._open(material)
-            if rung == "evaluation":
-                return questions.evaluation(cell.ask, material, trained)
-            question: Callable[..., Answer] = getattr(questions, rung)
-            return question(cell.ask, material)
+            return asking(part, material, trained)(self._open(material).ask)
 
         return again
 

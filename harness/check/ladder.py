@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
@@ -24,7 +24,7 @@ from harness.check.places import (
     judge,
     root_mean_square,
 )
-from harness.check.questions import RUNGS, Ask
+from harness.check.questions import RUNGS, Ask, asking, parts_of
 from harness.check.tolerances import (
     GROWTH_SEEDS,
     by_growth,
@@ -71,9 +71,9 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A rung made ready: what to ask, what is right, and how much may differ."""
+    """One question made ready: what to ask, what is right, and how much may differ."""
 
-    rung: str
+    part: str
     ask: Callable[[Ask], Answer]
     right: Answer
     tolerances: Tolerances
@@ -113,23 +113,32 @@ class Ladder:
 
     def _step(self, rung: str) -> None:
         self.bench.listener.phase("numpy", f"{rung} of the reference")
-        step = self._prepare(rung)
+        steps = [self._prepare(part) for part in parts_of(rung)]
         for cell in self.bench.cells:
             if self.climbs(cell):
-                self.bench.attempt(cell, lambda cell: self._judge(cell, step))
+                self.bench.attempt(cell, lambda cell: self._judge(cell, rung, steps))
 
-    def _judge(self, cell: Cell, step: Step) -> None:
-        started = monotonic()
-        found = step.ask(cell.ask)
-        judgement = judge(found, step.right, step.tolerances, step.measure)
+    def _judge(self, cell: Cell, rung: str, steps: Sequence[Step]) -> None:
+        """Ask one question after the other, as long as the answers agree."""
+        started, cause = monotonic(), ""
+        judgements = []
+        for step in steps:
+            found = step.ask(cell.ask)
+            judgements.append(judge(found, step.right, step.tolerances, step.measure))
+            if not judgements[-1].agrees:
+                cause = self._cause(judgements[-1].place, step, found, steps)
+                break
+        worst = max(judgements, key=lambda one: (not one.agrees, one.share))
+        status = "ok" if worst.agrees else "differs"
         seconds = monotonic() - started
-        cause = ""
-        if not judgement.agrees:
-            again = self.detective.asking(step.rung, self.trained)
-            evidence = Evidence(judgement.place, found, step.right, self.material, again)
-            cause = likely_cause(evidence)
-        status = "ok" if judgement.agrees else "differs"
-        self._note(Finding(cell, step.rung, status, judgement, cause, seconds=seconds))
+        self._note(Finding(cell, rung, status, worst, cause, seconds=seconds))
+
+    def _cause(self, place: Place, step: Step, found: Answer, steps: Sequence[Step]) -> str:
+        right: Answer = {}
+        for one in steps:
+            right |= one.right
+        again = self.detective.again(step.part, self.trained)
+        return likely_cause(Evidence(place, found, right, self.material, again))
 
     def _note(self, finding: Finding) -> None:
         self.findings.append(finding)
@@ -146,34 +155,34 @@ class Ladder:
                     self.findings[-1] = Finding(cell, rung, status, error=error)
                     status, error = "ok", ""
 
-    def _prepare(self, rung: str) -> Step:
+    def _prepare(self, part: str) -> Step:
         """Ask the reference, and find the tolerances."""
         precision, ask = self.bench.plan.precision, self.reference.ask
-        fixed = fixed_tolerance(rung, precision)
-        question = asking(rung, self.material, self.trained)
-        if rung == "structure":
+        fixed = fixed_tolerance(part, precision)
+        question = asking(part, self.material, self.trained)
+        if part == "structure":
             right = questions.wanted_structure(self.material)
-            return Step(rung, question, right, lambda place: fixed)
+            return Step(part, question, right, lambda place: fixed)
         answer = question(ask)
-        if rung == "evaluation":
+        if part == "evaluation":
             return Step(
-                rung,
+                part,
                 lambda ask: settled(question(ask), answer, fixed, self.material),
                 settled(answer, answer, fixed, self.material),
                 lambda place: 0.0 if place.path == PREDICTIONS else fixed,
             )
-        if rung == "gradients":
+        if part == "gradients":
             self.gradients = answer
             self._check_the_reference()
-        if rung == "trajectory":
+        if part == "trajectory":
             # In either precision, everyone is then evaluated with the very same weights.
             final = f"after step {self.material.steps}"
             kept = {place.path: value for place, value in answer.items() if place.topic == final}
             self.trained = {path: value.astype(np.float32) for path, value in kept.items()}
-        if rung in ("update", "trajectory") and precision == "float32":
-            tolerances = by_growth(answer, self._perturbed(rung))
-            return Step(rung, question, answer, tolerances, root_mean_square)
-        return Step(rung, question, answer, lambda place: fixed)
+        if part in ("update", "trajectory") and precision == "float32":
+            tolerances = by_growth(answer, self._perturbed(part))
+            return Step(part, question, answer, tolerances, root_mean_square)
+        return Step(part, question, answer, lambda place: fixed)
 
     def _check_the_reference(self) -> None:
         """See that its gradients, differentiated by hand, are the slopes of its loss."""
@@ -186,7 +195,7 @@ class Ladder:
             seconds = monotonic() - started
             self._note(Finding(self.reference, NUMERIC, status, judgement, seconds=seconds))
 
-    def _perturbed(self, rung: str) -> list[Answer]:
+    def _perturbed(self, part: str) -> list[Answer]:
         """Return the reference's answers from weights and images some roundings away."""
         answers = []
         for seed in GROWTH_SEEDS:
@@ -196,17 +205,9 @@ class Ladder:
             self.reference.ask("load", images=name)
             moved = perturbed_parameters(self.material, self.gradients, seed)
             other = replace(self.material, parameters=moved)
-            answers.append(asking(rung, other, {})(self.reference.ask))
+            answers.append(asking(part, other, {})(self.reference.ask))
         self.reference.ask("load", images="train_images")
         return answers
-
-
-def asking(rung: str, material: Material, trained: Arrays) -> Callable[[Ask], Answer]:
-    """Return the question of a rung, for whoever is asked."""
-    if rung == "evaluation":
-        return lambda ask: questions.evaluation(ask, material, trained)
-    question: Callable[[Ask, Material], Answer] = getattr(questions, rung)
-    return lambda ask: question(ask, material)
 
 
 def settled(found: Answer, right: Answer, tolerance: float, material: Material) -> Answer:

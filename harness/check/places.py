@@ -45,6 +45,11 @@ class Judgement:
         """Whether the difference is within tolerance; NaN is not."""
         return self.difference <= self.tolerance
 
+    @property
+    def share(self) -> float:
+        """How much of its tolerance the difference takes."""
+        return self.difference / self.tolerance if self.tolerance > 0 else 0.0
+
 
 def judge(
     found: Mapping[Place, Array],
@@ -64,16 +69,12 @@ def judge(
         one = Judgement(place, difference, tolerances(place))
         if not one.agrees:
             return one
-        if _share(one) > _share(worst):
+        if one.share > worst.share:
             worst = one
     for place in found:
         if place not in right:
             return Judgement(place, math.inf, tolerances(place))
     return worst
-
-
-def _share(judgement: Judgement) -> float:
-    return judgement.difference / judgement.tolerance if judgement.tolerance > 0 else 0.0
 
 
 def zero_gradients(right: Mapping[Place, Array]) -> dict[Place, float]:

@@ -14,7 +14,8 @@ from harness.spec import infer
 Ask = Callable[..., tuple[dict[str, Any], Arrays]]
 
 RUNGS = ("structure", "forward", "gradients", "update", "trajectory", "evaluation")
-UPDATES = 2  # steps of the update rung: what an optimizer keeps shows in the second
+# Questions that make up a rung: what the first gives away needs no answer to the second.
+PARTS = {"forward": ("outputs", "modes")}
 
 
 def structure(ask: Ask, material: Material) -> Answer:
@@ -36,15 +37,19 @@ def wanted_structure(material: Material) -> Answer:
     return {**_at("parameter", state), **shapes}
 
 
-def forward(ask: Ask, material: Material) -> Answer:
-    """Ask for every layer's output in evaluation, and for the last one's in training."""
+def outputs(ask: Ask, material: Material) -> Answer:
+    """Ask for every layer's output in evaluation."""
     ask("reset", material.parameters, seed=0)
-    batch = material.checked
-    _, outputs = ask("activations", {"images": batch["images"]})
-    _, found = ask("gradients", batch)
+    _, found = ask("activations", {"images": material.checked["images"]})
     paths = [node.path for node in infer(material.spec).nodes]
+    return _at("evaluation", {path: found[path] for path in paths if path in found})
+
+
+def modes(ask: Ask, material: Material) -> Answer:
+    """Ask for the last output in evaluation, as it is predicted, and in training."""
+    ask("reset", material.parameters, seed=0)
+    _, found = ask("gradients", material.checked)
     return {
-        **{Place("evaluation", path): outputs[path] for path in paths if path in outputs},
         Place("evaluation", "logits"): found["predictions"],
         Place("training", "logits"): found["logits"],
     }
@@ -120,3 +125,16 @@ def _paths(material: Material) -> list[str]:
 
 def _at(topic: str, arrays: Mapping[str, Array]) -> Answer:
     return {Place(topic, path): value for path, value in arrays.items()}
+
+
+def parts_of(rung: str) -> tuple[str, ...]:
+    """Return the names of the questions of a rung."""
+    return PARTS.get(rung, (rung,))
+
+
+def asking(part: str, material: Material, trained: Arrays) -> Callable[[Ask], Answer]:
+    """Return a question, by its name, for whoever is asked."""
+    if part == "evaluation":
+        return lambda ask: evaluation(ask, material, trained)
+    question: Callable[[Ask, Material], Answer] = globals()[part]
+    return lambda ask: question(ask, material)

@@ -12,6 +12,7 @@ from harness.check.questions import RUNGS
 from harness.errors import UsageError
 from harness.machine import commit, describe_machine
 from harness.run.cell import Cell
+from harness.run.checked import network_hash
 from harness.run.folder import ResultsFolder, now
 from harness.spec import infer
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 COLUMNS = (
     "schema_version check_id finished_at backend variant device device_name rung status topic "
-    "where difference tolerance cause error seconds framework_version versions model model_hash "
+    "where difference tolerance cause error seconds framework_version versions model model_hash network_hash "
     "precision steps batch_size machine_key commit dirty"
 ).split()
 
@@ -71,6 +72,7 @@ def describe(checked: Checked, check_id: str) -> dict[str, Any]:
         "seconds_in_all": round(checked.seconds, 1),
         "model": plan.spec.name,
         "model_hash": plan.spec.hash,
+        "network_hash": network_hash(plan.spec),
         "parameters": infer(plan.spec).parameter_count,
         "precision": plan.precision,
         "steps": material.steps,

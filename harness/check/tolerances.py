@@ -29,7 +29,8 @@ from harness.run.agreement import TOLERANCE as OF_A_RUN
 
 FLOAT64 = {
     "structure": 0.0,
-    "forward": 1e-10,
+    "outputs": 1e-10,  # these two are the rung forward
+    "modes": 1e-10,
     "gradients": 1e-10,
     "update": 1e-10,
     "trajectory": 1e-8,
@@ -41,10 +42,10 @@ GROWTH_FACTOR = 4.0  # over the worst of the seeds
 GROWTH_FLOOR = 1e-6  # eight roundings, where the perturbations happened to cancel
 
 
-def fixed_tolerance(rung: str, precision: Precision) -> float:
-    """Return the bound of a rung on which nothing grows."""
-    if precision == "float64" or rung == "structure":
-        return FLOAT64[rung]
+def fixed_tolerance(part: str, precision: Precision) -> float:
+    """Return the bound of a question in which nothing grows."""
+    if precision == "float64" or part == "structure":
+        return FLOAT64[part]
     return OF_A_RUN[precision]
 
 

@@ -19,7 +19,7 @@ SUMMARY_COLUMNS = (
     "schema_version run_id started_at status error note backend variant framework_version versions "
     "model model_hash dataset dataset_hash device device_name precision environment threads seed "
     "epochs batch_size parameters flops_per_image order_hash init_hash equivalent "
-    "equivalence_difference equivalence_where import_seconds build_seconds compile_seconds "
+    "equivalence_difference equivalence_where checked import_seconds build_seconds compile_seconds "
     "warmup_seconds train_seconds eval_seconds train_images_per_second "
     "train_images_per_second_low train_images_per_second_high step_ms_p50 step_ms_p95 step_ms_p99 "
     "steady_from_block steady_blocks predict_images_per_second predict_ms_p50 predict_ms_p99 "
@@ -33,7 +33,7 @@ SAMPLE_COLUMNS = (
 TEXT_COLUMNS = frozenset(
     "run_id started_at status error note backend variant framework_version versions model "
     "model_hash dataset dataset_hash device device_name precision environment order_hash "
-    "init_hash equivalence_where machine_key commit phase".split()
+    "init_hash equivalence_where checked machine_key commit phase".split()
 )
 
 

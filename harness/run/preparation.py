@@ -22,6 +22,7 @@ from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench
 from harness.run.blocks import Block, steps_per_block, training_blocks
 from harness.run.cell import Cell, begin_import, end_import, open_cell, start_cell
+from harness.run.checked import network_hash, newest_check
 from harness.run.process import WorkerProcess, first_to_answer
 from harness.spec import infer
 
@@ -40,10 +41,22 @@ def prepare(bench: Bench) -> None:
     arrays = run_arrays(plan.spec, infer(plan.spec).output_shape[0], bench.dataset)
     write_arrays(bench.scratch, arrays)
     start_cells(bench)
+    bench.each("", lambda cell: _look_up_check(bench, cell))
     bench.each("build", lambda cell: open_cell(cell, bench.folder, bench.scratch))
     bench.each("first step", lambda cell: _first_step(bench, cell))
     _check(bench, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
     _warm_up(bench)
+
+
+def _look_up_check(bench: Bench, cell: Cell) -> None:
+    """Note what the newest check of this network and backend said."""
+    wanted = {
+        **{key: str(value) for key, value in cell.keys.items()},
+        "versions": str(cell.facts["versions"]),
+        "network_hash": network_hash(bench.plan.spec),
+        "machine_key": bench.machine_key,
+    }
+    cell.facts["checked"] = newest_check(wanted)
 
 
 def start_cells(bench: Bench) -> None:

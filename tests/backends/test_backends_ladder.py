@@ -11,14 +11,15 @@ from test_backends_mutants import MUTANTS
 
 from harness.check import questions
 from harness.check.causes import Evidence, likely_cause
-from harness.check.ladder import asking, settled
+from harness.check.ladder import settled
 from harness.check.material import make_material
 from harness.check.places import judge
-from harness.check.questions import RUNGS
+from harness.check.questions import RUNGS, asking, parts_of
 from harness.check.tolerances import FLOAT64
 from harness.run.arrays import write_arrays
 
 STEPS = 8
+PARTS = [(rung, part) for rung in RUNGS for part in parts_of(rung)]
 
 # As in MUTANTS: backend, network, what is replaced by what; then where the ladder stops, and what
 # it supposes.
@@ -202,7 +203,7 @@ CAUSES = {
     "flatten by channels": "NCHW",
     "softmax twice": "softmax",
     "no bias": "without its bias",
-    "dropout not scaled": "0.75 times",
+    "dropout not scaled": "does not divide",
     "sum over the batch": "the sum over the batch",
     "sum over the outputs": "the sum over the outputs",
     "Keras's own Adam: epsilon hat": "before the bias correction",
@@ -268,13 +269,13 @@ class Climber:
             path.write_text(text.replace(*edit))
             bench.ask("open", **{**fields, "source": str(path), "given": True})
 
-    def by_reference(self, rung, trained, given=None):
+    def by_reference(self, part, trained, given=None):
         """Ask the reference, in its own thread, a rung's question about some material."""
         given, bench = given or self.material, self.lab.bench("numpy")
 
         def job():
             self.open(bench, given.spec)
-            return asking(rung, given, trained)(bench.ask)
+            return asking(part, given, trained)(bench.ask)
 
         return bench.submit(job).result()
 
@@ -285,32 +286,33 @@ class Climber:
     def _climb(self):
         self.open(self.bench, self.material.spec, self.edit)
         trained = {}
-        for rung in RUNGS:
-            found = asking(rung, self.material, trained)(self.bench.ask)
-            right = self._right(rung, trained)
-            if rung == "trajectory":
+        for rung, part in PARTS:
+            found = asking(part, self.material, trained)(self.bench.ask)
+            right = self._right(part, trained)
+            if part == "trajectory":
                 last = f"after step {STEPS}"
                 kept = {place.path: value for place, value in right.items() if place.topic == last}
                 trained = {path: value.astype(np.float32) for path, value in kept.items()}
-            if rung == "evaluation":
+            if part == "evaluation":
                 answers, sure = (found, right), right
-                found, right = (settled(a, sure, FLOAT64[rung], self.material) for a in answers)
-            judgement = judge(found, right, lambda place, rung=rung: FLOAT64[rung])
+                found, right = (settled(a, sure, FLOAT64[part], self.material) for a in answers)
+            judgement = judge(found, right, lambda place, part=part: FLOAT64[part])
             if not judgement.agrees:
-                again = partial(self.by_reference, rung, trained)
-                evidence = Evidence(judgement.place, found, right, self.material, again)
+                again = partial(self.by_reference, part, trained)
+                known = {**RIGHT.get((self.name, "modes"), {}), **right}
+                evidence = Evidence(judgement.place, found, known, self.material, again)
                 return f"{rung}: {judgement.place}", likely_cause(evidence)
         return "", ""
 
-    def _right(self, rung, trained):
-        if (self.name, rung) not in RIGHT:
-            is_structure = rung == "structure"
-            RIGHT[self.name, rung] = (
+    def _right(self, part, trained):
+        if (self.name, part) not in RIGHT:
+            is_structure = part == "structure"
+            RIGHT[self.name, part] = (
                 questions.wanted_structure(self.material)
                 if is_structure
-                else self.by_reference(rung, trained)
+                else self.by_reference(part, trained)
             )
-        return RIGHT[self.name, rung]
+        return RIGHT[self.name, part]
 
 
 RIGHT: dict = {}
