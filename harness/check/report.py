@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 COLUMNS = (
     "schema_version check_id finished_at backend variant device device_name rung status topic "
-    "where difference tolerance cause error seconds framework_version versions model model_hash network_hash "
-    "precision steps batch_size machine_key commit dirty"
+    "where difference tolerance cause error seconds framework_version versions model model_hash "
+    "network_hash precision steps batch_size machine_key commit dirty"
 ).split()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from rich.console import Console
 
 from harness import registry
 from harness.check.ladder import NUMERIC
-from harness.check.questions import RUNGS
+from harness.check.numeric import TOLERANCE
+from harness.check.questions import PARTS, RUNGS
+from harness.check.report import COLUMNS
+from harness.check.tolerances import FLOAT64
 from harness.cli import main
+from harness.run.folder import read_rows
 from harness.show.checks import check_table, remarks
 
 
@@ -65,6 +70,34 @@ def test_a_crash_is_exit_code_4_and_json_says_where(capsys):
     assert found["precision"] == "float64"
     assert found["steps"] == 4
     assert backends["reference"]["rungs"][0]["rung"] == NUMERIC
+
+
+def test_a_later_run_of_the_same_network_says_what_was_found():
+    assert harness("-b", "fake@epsilon,fake@plain", "--quiet") == 1
+    options = ["--model", "small.toml", "--dataset", "synthetic:8x8x2:3:84", "--epochs", "1"]
+    with pytest.raises(SystemExit):
+        main(["run", "-b", "fake@*", *options, "--seeds", "1", "--threads", "1", "--out", "ran"])
+    rows = {row["variant"]: row for row in read_rows(Path("ran/summary.csv"))}
+    assert rows["plain"]["checked"] == "verified"
+    assert rows["epsilon"]["checked"] == "differs at forward: bn1"
+    assert rows["crashing"]["checked"] == "not checked"
+
+
+def test_every_column_of_check_csv_is_described():
+    text = (Path(__file__).parents[2] / "docs" / "equivalence.md").read_text(encoding="utf-8")
+    table = text[text.index("## What is written") :]
+    described = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.M)))
+    assert sorted(described) == sorted(COLUMNS)
+
+
+def test_the_tolerances_in_the_documents_are_those_of_the_code():
+    text = (Path(__file__).parents[2] / "docs" / "equivalence.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([a-z, ]+) \| ([\de-]+) \|", text, re.M))
+    for rung, tolerance in FLOAT64.items():
+        name = "forward" if rung in PARTS["forward"] else rung
+        (stated,) = [float(value) for names, value in rows.items() if name in names.split(", ")]
+        assert stated == tolerance, rung
+    assert float(rows["by hand and numeric"]) == TOLERANCE
 
 
 BAD = {
