@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 
 import numpy as np
@@ -29,8 +29,8 @@ from harness.check.tolerances import (
     GROWTH_SEEDS,
     by_growth,
     fixed_tolerance,
+    perturbed,
     perturbed_images,
-    perturbed_parameters,
 )
 from harness.run.agreement import relative_difference
 from harness.run.bench import Bench
@@ -203,8 +203,7 @@ class Ladder:
             name = f"perturbed_{seed}"
             np.save(self.bench.scratch / f"{name}.npy", images)
             self.reference.ask("load", images=name)
-            moved = perturbed_parameters(self.material, self.gradients, seed)
-            other = replace(self.material, parameters=moved)
+            other = perturbed(self.material, self.gradients, seed)
             answers.append(asking(part, other, {})(self.reference.ask))
         self.reference.ask("load", images="train_images")
         return answers

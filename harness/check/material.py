@@ -38,7 +38,8 @@ class Material:
     """The questions' numbers. `batch` is the size of a full one, `steps` how many there are.
 
     `masking` and `second_rate`, of the second update over the first, are other than here only
-    where the reference is to make a mistake on purpose; see `causes`.
+    where the reference is to make a mistake on purpose (see `causes`), as are `rate_factors`
+    `[steps]` only where it is moved by rounding (see `tolerances`).
     """
 
     spec: Spec
@@ -48,6 +49,7 @@ class Material:
     dataset: Dataset
     masking: Literal["inverted", "not scaled", "none"] = "inverted"
     second_rate: float = 0.5  # a rate that is kept inside a momentum then shows
+    rate_factors: NDArray[np.float64] | None = None
 
     def masks(self, step: int, count: int) -> Arrays:
         """Return one mask for each dropout layer, `mask.PATH`, of a step with `count` images.
@@ -92,7 +94,7 @@ class Material:
     def _rates(self) -> NDArray[np.float64]:
         whole = self.spec.training.learning_rates(100)
         places = np.linspace(0, len(whole) - 1, self.steps).round().astype(np.int64)
-        return whole[places]
+        return whole[places] * (1.0 if self.rate_factors is None else self.rate_factors)
 
 
 def make_material(spec: Spec, steps: int) -> Material:

@@ -13,19 +13,21 @@ than rounding reaches meets the same places.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from harness.check.material import STREAM, Material
 from harness.check.places import (
     Answer,
     Array,
-    Arrays,
     Tolerances,
     root_mean_square,
     zero_gradients,
 )
 from harness.contract import Precision
 from harness.run.agreement import TOLERANCE as OF_A_RUN
+from harness.spec import Adam, AdamW
 
 FLOAT64 = {
     "structure": 0.0,
@@ -69,8 +71,8 @@ def perturbed_images(images: Array, seed: int) -> Array:
     return _moved(images.astype(np.float32), random)
 
 
-def perturbed_parameters(material: Material, gradients: Answer, seed: int) -> Arrays:
-    """Return the weights, moved likewise.
+def perturbed(material: Material, gradients: Answer, seed: int) -> Material:
+    """Return material with the weights moved likewise, and the learning rates.
 
     A parameter whose gradient is zero but for rounding has no influence, and float32 moves it by
     what rounding leaves: Adam by as much as any other. It starts that far off.
@@ -84,7 +86,21 @@ def perturbed_parameters(material: Material, gradients: Answer, seed: int) -> Ar
     for _, path in zero_gradients(gradients):
         if path in moved:
             moved[path] = moved[path] + random.uniform(-reach, reach, moved[path].shape)
-    return moved
+    signs = np.where(random.random(material.steps) < 0.5, -1.0, 1.0)
+    factors = 1 + signs * _rate_error(material.spec.training.optimizer)
+    return replace(material, parameters=moved, rate_factors=factors)
+
+
+def _rate_error(optimizer: object) -> float:
+    """Return how far off a rate may be, relative to it.
+
+    Adam's bias corrections are rounded where a framework computes them in float32, as Keras and
+    optax do: 1 - 0.999 by up to 6e-5 of it, and the rate goes by the root.
+    """
+    rounding = 2.0**-24
+    if isinstance(optimizer, Adam | AdamW):
+        return rounding / (1 - optimizer.beta2) / 2 + rounding / (1 - optimizer.beta1)
+    return rounding * ROUNDINGS
 
 
 def _moved(values: Array, random: np.random.Generator) -> Array:
