@@ -85,7 +85,7 @@ def _write_docstring(write: SourceWriter, network: Network) -> None:
     inputs, layout, window = INPUTS[axes_of(network)]
     outputs = network.output_shape[0]
     layers = [node.layer for node in network.nodes]
-    grouped = any(isinstance(layer, Conv) and layer.groups > 1 for layer in layers)
+    grouped = any(isinstance(layer, Conv) and layer.groups != 1 for layer in layers)
     inside = "in / groups" if grouped else "in"
     write(f'"""From {inputs} [n, {shape}] to logits [n, {outputs}].\n', 1)
     kernels = f"kernels [{window}, {inside}, out]"

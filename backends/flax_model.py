@@ -158,9 +158,11 @@ def constructor(node: Node) -> str:
             is_depthwise = _is_depthwise(node)
             filters = [] if is_depthwise else [str(layer.filters)]
             arguments = [channels, *filters, str(layer.kernel)]
-            arguments += [f"strides={layer.stride}"] if max(layer.stride) > 1 else []
+            arguments += [f"strides={layer.stride}"] if _is_wide(layer.stride) else []
             arguments += [f"padding={_padding(layer)}"]
-            arguments += [f"kernel_dilation={layer.dilation}"] if max(layer.dilation) > 1 else []
+            arguments += (
+                [f"kernel_dilation={layer.dilation}"] if any(d != 1 for d in layer.dilation) else []
+            )
             if layer.groups != 1 and not is_depthwise:
                 arguments += [f"feature_group_count={layer.groups}"]
             arguments += [] if layer.bias else ["use_bias=False"]
@@ -168,7 +170,7 @@ def constructor(node: Node) -> str:
             return call(target, kind, [*arguments, "rngs=rngs"])
         case Conv2DTranspose() as layer:
             arguments = [channels, str(layer.filters), str(layer.kernel)]
-            arguments += [f"strides={layer.stride}"] if max(layer.stride) > 1 else []
+            arguments += [f"strides={layer.stride}"] if _is_wide(layer.stride) else []
             arguments += [f"padding={_transposed_padding(node)}"]
             arguments += [] if layer.bias else ["use_bias=False"]
             return call(target, "nnx.ConvTranspose", [*arguments, "rngs=rngs"])
@@ -247,6 +249,11 @@ def activated(activation: Activation, value: str) -> tuple[str, list[str]]:
     return function, [value, *options]
 
 
+def _is_wide(steps: tuple[int, ...]) -> bool:
+    """Whether a stride or dilation is to be written: not by its size, as it may be a symbol."""
+    return any(step != 1 for step in steps)
+
+
 def _window(layer: MaxPool | AvgPool, source: str) -> list[str]:
     """Return a pool's arguments; strides are always written, as nnx's default is 1."""
     return [source, str(layer.size), f"strides={layer.steps}", f"padding={_padding(layer)}"]
@@ -265,7 +272,9 @@ def _transposed_padding(node: Node) -> str:
     layer = node.layer
     assert isinstance(layer, Conv2DTranspose)
     sizes = zip(layer.kernel, layer.stride, strict=True)
-    if layer.padding == "same" or (layer.padding == "valid" and all(k >= s for k, s in sizes)):
+    if layer.padding == "same" or (
+        layer.padding == "valid" and all(int(k) >= int(s) for k, s in sizes)
+    ):
         return f'"{layer.padding.upper()}"'
     cuts = zip(layer.kernel, node.pads, strict=True)
     return str(tuple((k - 1 - before, k - 1 - after) for k, (before, after) in cuts))

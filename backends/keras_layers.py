@@ -324,7 +324,7 @@ def write_call(
 
 def _check(node: Node) -> None:
     layer = node.layer
-    if isinstance(layer, Conv) and max(layer.stride) > 1 and max(layer.dilation) > 1:
+    if isinstance(layer, Conv) and _is_above_one(layer.stride) and _is_above_one(layer.dilation):
         raise NotImplementedError(
             f"layers {node.path!r}: Keras has no convolution with both a stride and a "
             f"dilation above 1; here stride = {list(layer.stride)}, "
@@ -349,6 +349,10 @@ def _pads_as_same(node: Node) -> bool:
 def axes_of(part: Part) -> int:
     """Return how many axes there are besides the channels: 2 of an image, none once flat."""
     return len(part.input_shape) - 1
+
+
+def _is_above_one(sizes: tuple[int, ...]) -> bool:
+    return any(size != 1 for size in sizes)
 
 
 def _is_one(sizes: tuple[int, ...]) -> bool:

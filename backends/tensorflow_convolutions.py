@@ -78,7 +78,7 @@ def _strides(steps: tuple[int, ...]) -> str:
 
 def _is_depthwise(node: Node, layer: Conv, steps: tuple[int, ...]) -> bool:
     """Whether there is a function for it: not for volumes, and with equal strides only."""
-    is_by_channel = bool(1 < layer.groups == node.input_shape[-1])
+    is_by_channel = layer.groups != 1 and layer.groups == node.input_shape[-1]
     return is_by_channel and len(steps) < 3 and all(step == steps[0] for step in steps)
 
 

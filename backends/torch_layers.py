@@ -221,7 +221,7 @@ def _cut(node: Node) -> str:
     """Return what cuts rows off a transposed convolution, where its padding does not."""
     if not isinstance(node.layer, Conv2DTranspose):
         return ""
-    ends = [(b, a) if b != a and a >= 0 else (0, 0) for b, a in node.pads]
+    ends = [(b, a) if b != a and int(a) >= 0 else (0, 0) for b, a in node.pads]
     if not any(map(any, ends)):
         return ""
     slices = [f"{before or ''}:{f'-{after}' if after else ''}" for before, after in ends]
@@ -270,7 +270,7 @@ def _constructor(node: Node) -> tuple[str, list[str]] | None:
             if any(step != 1 for step in layer.stride):
                 arguments.append(f"stride={_tuple(layer.stride)}")
             padding = [before if before == after else 0 for before, after in node.pads]
-            added = [-after if after < 0 else 0 for _, after in node.pads]
+            added = [-after if int(after) < 0 else 0 for _, after in node.pads]
             arguments += [f"padding={_tuple(padding)}"] if any(padding) else []
             arguments += [f"output_padding={_tuple(added)}"] if any(added) else []
             return "nn.ConvTranspose2d", arguments if layer.bias else [*arguments, "bias=False"]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Never
 
+from harness.spec.layers import Conv2DTranspose
 from harness.spec.nodes import Block, Node, Parameter, Part
 
 Number = int  # or a Symbol
@@ -20,8 +21,8 @@ class Symbol(int):
     """An integer of one member of a family, printed as the name of a constructor's argument.
 
     It is equal to itself only, never to a plain number, and always true: what it is in one
-    member, it is not in another. It can be compared by size, which a family's members share
-    where it matters; arithmetic would lose the name, and is refused.
+    member, it is not in another. Arithmetic would lose the name, and an order would be that of
+    one member: both are refused. `int(symbol)` is one member's number.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Symbol(int):
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
     __floordiv__ = __rfloordiv__ = __mod__ = __neg__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse
 
 
 def _fields(node: Node) -> Iterator[tuple[str, Any]]:
@@ -111,7 +113,12 @@ def structure(part: Part) -> Any:
         for pair, extent in zip(part.pads, size, strict=True)
         for pad in pair
     )
-    return part.name, fields, alike, wide
+    cut: tuple[Any, ...] = ()
+    if isinstance(part.layer, Conv2DTranspose):
+        sizes = zip(part.layer.kernel, part.layer.stride, strict=True)
+        cut = tuple((before == after, int(after) < 0) for before, after in part.pads)
+        cut += tuple(int(kernel) >= int(stride) for kernel, stride in sizes)
+    return part.name, fields, alike, wide, cut
 
 
 def slots(part: Part) -> Slots:
