@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 from check_climb import PYTHONPATH, climb
-from check_fakes import EDITS
+from check_edits import EDITS
 
 from harness.check.questions import RUNGS
 from harness.check.report import COLUMNS
