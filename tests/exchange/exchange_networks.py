@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from harness.run.agreement import check_parameters
-from harness.spec import Spec, initial_parameters, library, load_spec
+from harness.spec import Spec, infer, initial_parameters, library, load_spec
 
 Arrays = dict[str, np.ndarray]
 
@@ -20,6 +22,7 @@ INPUTS = {"m5": (1100, 1), "pilotnet": (66, 68, 3)}
 NOT_READ = ("transposes",)  # from ONNX yet, nor is what is no image
 NETWORKS = [*OWN, *library()]
 IMAGES = 2
+DEEP = 60  # layers; beyond, a network takes seconds in each of the tests
 TOLERANCE = 1e-5  # of float32, relative to the largest logit
 
 
@@ -31,6 +34,16 @@ def network(name: str) -> Spec:
     *sides, channels = spec.input
     reduced = (*(min(side, REDUCED) for side in sides), channels)
     return spec.model_copy(update={"input": INPUTS.get(name, reduced)})
+
+
+def marked(names: list[str]) -> list[Any]:
+    """Return the names as parameters of tests; deep networks are left to `pytest -m deep`."""
+    return [
+        pytest.param(
+            name, marks=[pytest.mark.deep] if len(infer(network(name)).nodes) > DEEP else []
+        )
+        for name in names
+    ]
 
 
 IMAGES_ONLY = [n for n in NETWORKS if len(network(n).input) == 3 and n not in NOT_READ]

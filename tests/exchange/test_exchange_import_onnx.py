@@ -15,6 +15,7 @@ from exchange_networks import (
     TOLERANCE,
     difference,
     images,
+    marked,
     network,
     parameters,
     run_onnx,
@@ -43,7 +44,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", IMAGES_ONLY)
+@pytest.mark.parametrize("name", marked(IMAGES_ONLY))
 def test_what_was_exported_comes_back_as_the_same_network(name, tmp_path):
     spec = network(name)
     given, x = parameters(spec), images(spec)
