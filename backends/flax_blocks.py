@@ -10,13 +10,13 @@ from backends.flax_model import (
     SHAPES,
     WIDTH,
     activated,
-    axes_of,
     call,
     constructor,
     forward,
     own_layers,
     wrapped,
 )
+from backends.wording import DOCSTRINGS, axes_of, loop_of, numbers_of, spelled
 from harness.contract import SourceWriter
 from harness.spec import (
     BatchNorm,
@@ -41,12 +41,6 @@ INPUTS = {  # by axes: their name, their layout and a window's
     1: ("signals", "NLC", "k"),
     2: ("images", "NHWC", "kh, kw"),
     3: ("volumes", "NDHWC", "kd, kh, kw"),
-}
-DOCSTRINGS = {
-    "sequence": "Layers one after the other.",
-    "residual": "The body's output plus the shortcut's.",
-    "concat": "The outputs of all branches, beside each other as channels.",
-    "gate": "Channels weighted by what all of them hold on average: squeeze and excitation.",
 }
 
 
@@ -159,7 +153,7 @@ class _Classes:
                 statements += [f"self.{part.name} = {self._stage(part, 2, f'self.{part.name} = ')}"]
             else:
                 family = self.families.of(part)
-                arguments = _spelled(self._arguments(family, part))
+                arguments = spelled(self._arguments(family, part))
                 arguments += self._rngs(family)
                 statements += [call(f"self.{part.name}", family.name, arguments)]
         return [statement for statement in statements if statement]
@@ -191,13 +185,10 @@ class _Classes:
 
     def _run(self, run: Run) -> tuple[str, list[str], str]:
         """Return a call, as function and arguments, and the loop that it is made in."""
-        arguments = {
-            name: f"{value} + {run.growth[name]} * i" if name in run.growth else str(value)
-            for name, value in run.arguments.items()
-        }
-        loop = f"for {'i' if run.growth else '_'} in range({len(run.blocks)})"
-        spelled = [*_spelled(arguments), *self._rngs(run.family)]
-        return run.family.name, spelled, loop if len(run.blocks) > 1 else ""
+        arguments = numbers_of(run)
+        loop = loop_of(run)
+        values = [*spelled(arguments), *self._rngs(run.family)]
+        return run.family.name, values, loop if len(run.blocks) > 1 else ""
 
     def _item(self, run: Run, depth: int) -> str:
         """Return one item of a list: a block, or a loop over blocks."""
@@ -210,14 +201,6 @@ class _Classes:
             return line
         made = wrapped(function, arguments, room - 3, fits=True)
         return "*[\n" + indent(f"{made}\n{loop}", "    ") + "\n]"
-
-
-def _spelled(arguments: dict[str, int] | dict[str, str]) -> list[str]:
-    """Return the arguments of a call: channels by position, what else there is by name."""
-    return [
-        str(value) if name.endswith("channels") else f"{name}={value}"
-        for name, value in arguments.items()
-    ]
 
 
 def _modes(part: Part) -> list[str]:

@@ -21,9 +21,7 @@ from harness.spec import (
     GroupNorm,
     LayerNorm,
     MaxPool,
-    Network,
     Node,
-    Part,
 )
 
 WIDTH = 100  # columns of a generated line
@@ -143,11 +141,6 @@ def own_layers(classes: str, axes: int) -> list[str]:
     texts = [text for call, texts in OWN_LAYERS.items() if call in classes for text in texts]
     written = [text.replace("{shape}", SHAPES[axes]) for text in dict.fromkeys(texts)]
     return [text.replace("{body}", BLOCKS[axes]) for text in written]
-
-
-def axes_of(part: Part | Network) -> int:
-    """Return how many axes there are besides the channels: 2 of an image, none once flat."""
-    return len(part.input_shape) - 1
 
 
 def constructor(node: Node) -> str:

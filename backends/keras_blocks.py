@@ -8,16 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from backends.keras_helpers import FUNCTIONS
 from backends.keras_initializers import HELPERS
-from backends.keras_layers import LayerWriter, Scope, axes_of, layer_name, write_call
+from backends.keras_layers import LayerWriter, Scope, layer_name, write_call
+from backends.wording import DOCSTRINGS, axes_of, spelled
 from harness.contract import SourceWriter
 from harness.spec import Block, Family, Node, Part, Run, Spec, families, infer, stage_items
-
-DOCSTRINGS = {
-    "sequence": "Layers one after the other.",
-    "residual": "The body's output plus the shortcut's.",
-    "concat": "The outputs of all branches, beside each other as channels.",
-    "gate": "Channels weighted by what all of them hold on average: squeeze and excitation.",
-}
 
 INPUTS = {1: "signals", 2: "images", 3: "volumes"}
 
@@ -219,7 +213,7 @@ class _Functions:
             for argument, value in self._arguments(blocks[0]).items()
         }
         write(f"for i in range({f'{first}, ' if first else ''}{end}):", 1)
-        call = [target, *_keywords(arguments), name]
+        call = [target, *spelled(arguments), name]
         write_call(write, f"{target} = {self.names[run.family.name]}", call, 2)
 
     def _write_block_call(
@@ -227,7 +221,7 @@ class _Functions:
     ) -> None:
         arguments = {key: str(value) for key, value in self._arguments(block).items()}
         function = self.names[self.families.of(block).name]
-        call = [source, *_keywords(arguments), name]
+        call = [source, *spelled(arguments), name]
         write_call(write, f"{target} = {function}", call, 1)
 
     def _arguments(self, block: Block) -> dict[str, int]:
@@ -261,13 +255,3 @@ def _linear(constant: int, growth: int) -> str:
     if constant < 0:
         return f"{term} - {-constant}"
     return f"{constant} + {term}" if constant else term
-
-
-def _keywords(arguments: dict[str, str]) -> list[str]:
-    """Return the arguments of a call: channels by position, by name what follows others."""
-    spelled: list[str] = []
-    are_channels = True
-    for name, value in arguments.items():
-        are_channels = are_channels and name.endswith("channels")
-        spelled.append(value if are_channels else f"{name}={value}")
-    return spelled

@@ -20,6 +20,7 @@ from backends.keras_helpers import (
     TORCH_PADS,
 )
 from backends.keras_initializers import depthwise_initializer, kernel_initializer
+from backends.wording import axes_of
 from harness.contract import SourceWriter
 from harness.spec import (
     Activation,
@@ -38,7 +39,6 @@ from harness.spec import (
     MaxPool,
     Network,
     Node,
-    Part,
     Spec,
 )
 
@@ -344,11 +344,6 @@ def _pads_as_same(node: Node) -> bool:
         return False
     totals = [(extent - 1) * step for extent, step in zip(window, dilation, strict=True)]
     return any(totals) and node.pads == tuple((n // 2, n - n // 2) for n in totals)
-
-
-def axes_of(part: Part) -> int:
-    """Return how many axes there are besides the channels: 2 of an image, none once flat."""
-    return len(part.input_shape) - 1
 
 
 def _is_above_one(sizes: tuple[int, ...]) -> bool:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from backends.tensorflow_calls import Call, axes_of, shape, write_call
+from backends.tensorflow_calls import Call, shape, write_call
 from backends.tensorflow_layers import activated
+from backends.wording import axes_of
 from harness.contract import SourceWriter
 from harness.spec import BatchNorm, Block, Dropout, Part
 from harness.spec.nodes import leaves
 from harness.spec.symbols import Symbol, slots, with_slots
 
-DOCSTRINGS = {
-    "sequence": "Layers one after the other.",
-    "residual": "The body's output plus the shortcut's.",
-    "concat": "The outputs of all branches, beside each other as channels.",
-    "gate": "Channels weighted by what all of them hold on average: squeeze and excitation.",
-}
 Flow = Callable[[Sequence[Part], str, str], None]  # parts, target, source
 
 
@@ -59,10 +54,3 @@ def renamed(block: Block, rename: Callable[[str], str]) -> Block:
         for number in slots(block)
     )
     return with_slots(block, numbers)
-
-
-def spelled(arguments: dict[str, str]) -> list[str]:
-    """Return the arguments of a call: channels by position, what else there is by name."""
-    names = list(arguments)
-    count = next((i for i, name in enumerate(names) if not name.endswith("channels")), len(names))
-    return [arguments[n] if i < count else f"{n}={arguments[n]}" for i, n in enumerate(names)]

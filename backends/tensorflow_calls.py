@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from harness.contract import SourceWriter
-from harness.spec import Part
 
 WIDTH = 100  # columns of a generated line
 
@@ -56,11 +55,6 @@ def assigned(value: Statement, target: str) -> Statement:
     if isinstance(value, str):
         return f"{target} = {value}"
     return Call(f"{target} = {value.head}", value.arguments)
-
-
-def axes_of(part: Part) -> int:
-    """Return how many axes there are besides the channels: 2 of an image, none once flat."""
-    return len(part.input_shape) - 1
 
 
 def shape(sizes: Iterable[object]) -> str:

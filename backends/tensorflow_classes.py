@@ -7,17 +7,16 @@ import re
 from collections.abc import Sequence
 
 from backends.tensorflow_blocks import (
-    DOCSTRINGS,
     Flow,
     renamed,
-    spelled,
     takes_training,
     write_block,
 )
-from backends.tensorflow_calls import WIDTH, Call, axes_of, shape, write_call
+from backends.tensorflow_calls import WIDTH, Call, shape, write_call
 from backends.tensorflow_convolutions import kernel_shape
 from backends.tensorflow_layers import layer_calls, model_docstring
 from backends.tensorflow_norms import CLASS_NAMES, norm_lacks, norm_options
+from backends.wording import DOCSTRINGS, ORDERS, axes_of, loop_of, numbers_of, spelled
 from harness.contract import SourceWriter
 from harness.spec import (
     ActivationLayer,
@@ -37,8 +36,6 @@ from harness.spec import (
     stage_items,
 )
 from harness.spec.nodes import leaves
-
-ORDERS = {1: "steps, channels", 2: "rows, columns, channels", 3: "planes, rows, columns, channels"}
 
 
 def model_source(spec: Spec, network: Network) -> str:
@@ -173,16 +170,13 @@ class _Classes:
 
     def _first(self, run: Run) -> Call:
         """Return the call that makes a run's block, or the one numbered `i`."""
-        arguments = {
-            name: f"{value} + {run.growth[name]} * i" if name in run.growth else str(value)
-            for name, value in run.arguments.items()
-        }
+        arguments = numbers_of(run)
         return Call(run.family.name, tuple(spelled(arguments | self._context(run.family))))
 
     def _loop(self, run: Run, indent: int, before: str, after: str) -> list[str]:
         """Return a comprehension over blocks, broken as ruff would break it."""
         call = self._first(run)
-        loop = f"for {'i' if run.growth else '_'} in range({len(run.blocks)})"
+        loop = loop_of(run)
         line, room = f"{before}[{call} {loop}]{after}", WIDTH - 4 * indent
         if len(line) <= room:
             return [line]

@@ -6,12 +6,12 @@ from backends.tensorflow_calls import (
     Call,
     Statement,
     assigned,
-    axes_of,
     padding_of,
     pads_of,
     shape,
     sizes_of,
 )
+from backends.wording import axes_of
 from harness.spec import Conv, Conv2DTranspose, Node
 from harness.spec.symbols import Symbol
 

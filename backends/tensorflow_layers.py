@@ -6,7 +6,6 @@ from backends.tensorflow_calls import (
     Call,
     Statement,
     assigned,
-    axes_of,
     padding_of,
     pads_of,
     shape,
@@ -14,6 +13,7 @@ from backends.tensorflow_calls import (
 )
 from backends.tensorflow_convolutions import convolution, transposed
 from backends.tensorflow_helpers import ACTIVATIONS
+from backends.wording import axes_of
 from harness.spec import (
     Activation,
     ActivationLayer,

@@ -6,10 +6,8 @@ import re
 from collections.abc import Sequence
 
 from backends.tensorflow_blocks import (
-    DOCSTRINGS,
     Flow,
     renamed,
-    spelled,
     takes_training,
     write_block,
 )
@@ -18,6 +16,7 @@ from backends.tensorflow_convolutions import kernel_shape
 from backends.tensorflow_helpers import HELPERS
 from backends.tensorflow_layers import layer_calls, model_docstring
 from backends.tensorflow_norms import CLASS_NAMES, norm_lacks, norm_options
+from backends.wording import DOCSTRINGS, numbers_of, spelled
 from harness.contract import SourceWriter
 from harness.spec import (
     BatchNorm,
@@ -108,12 +107,7 @@ class _Functions:
     def _call(self, run: Run, target: str, source: str, first: int) -> Call:
         """Return the statement that applies a run's block, or the one numbered `i`."""
         number = f"(i - {first})" if first else "i"
-        arguments = {
-            _argument(name): f"{value} + {run.growth[name]} * {number}"
-            if name in run.growth
-            else str(value)
-            for name, value in run.arguments.items()
-        }
+        arguments = {_argument(name): value for name, value in numbers_of(run, number).items()}
         training = [f"{name}={name}" for name in self._training(run.blocks[0])]
         values = (source, *spelled(arguments), *training)
         return Call(f"{target} = {function_name(run.family)}", values)

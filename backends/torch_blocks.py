@@ -7,22 +7,16 @@ from collections.abc import Sequence
 from backends.torch_layers import (
     WIDTH,
     activation,
-    axes_of,
     write_call,
     write_constructor,
     write_forward,
     write_own_layers,
 )
+from backends.wording import DOCSTRINGS, axes_of, loop_of, numbers_of, spelled
 from harness.contract import SourceWriter
 from harness.spec import Block, Family, Network, Node, Part, Run, Spec, families, stage_items
 
 INPUTS = {1: "signals", 2: "images", 3: "volumes"}
-DOCSTRINGS = {
-    "sequence": "Layers one after the other.",
-    "residual": "The body's output plus the shortcut's.",
-    "concat": "The outputs of all branches, beside each other as channels.",
-    "gate": "Channels weighted by what all of them hold on average: squeeze and excitation.",
-}
 
 
 def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
@@ -81,7 +75,7 @@ class _Classes:
                     write(line, 2)
             else:
                 family = self.families.of(part)
-                arguments = _spelled(family, part, self.bodies[family.name])
+                arguments = spelled(family.arguments(part, self.bodies[family.name]))
                 write_call(write, f"self.{part.name} = {family.name}", arguments, 2)
 
     def _stage(self, stage: Block, depth: int) -> list[str]:
@@ -103,33 +97,18 @@ class _Classes:
 
     def _run(self, run: Run, depth: int) -> list[str]:
         """Return one item of a list: a block, or a loop over blocks."""
-        arguments = {
-            name: f"{value} + {run.growth[name]} * i" if name in run.growth else str(value)
-            for name, value in run.arguments.items()
-        }
+        arguments = numbers_of(run)
         call = SourceWriter()
         is_loop = len(run.blocks) > 1
-        write_call(call, run.family.name, _keywords(arguments), depth + is_loop, end=",")
+        write_call(call, run.family.name, spelled(arguments), depth + is_loop, end=",")
         lines = [line.removeprefix("    " * (depth + is_loop)) for line in call.lines]
         lines[-1] = lines[-1].removesuffix(",")
         if not is_loop:
             return lines
-        loop = f"for {'i' if run.growth else '_'} in range({len(run.blocks)})"
+        loop = loop_of(run)
         if len(lines) == 1 and 4 * depth + len(f"*[{lines[0]} {loop}],") <= WIDTH:
             return [f"*[{lines[0]} {loop}]"]
         return ["*[", *(f"    {line}" for line in lines), f"    {loop}", "]"]
-
-
-def _spelled(family: Family, block: Block, text: str) -> list[str]:
-    return _keywords({name: str(v) for name, v in family.arguments(block, text).items()})
-
-
-def _keywords(arguments: dict[str, str]) -> list[str]:
-    """Return the arguments of a call: channels by position, what else there is by name."""
-    first = [name for name in arguments if name.endswith("channels")]
-    if list(arguments)[: len(first)] != first:
-        first = []
-    return [value if name in first else f"{name}={value}" for name, value in arguments.items()]
 
 
 def _write_flow(write: SourceWriter, parts: Sequence[Part], target: str, source: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backends.wording import ORDERS, axes_of
 from harness.contract import SourceWriter
 from harness.spec import (
     LEAKY_SLOPE,
@@ -197,14 +198,6 @@ def write_call(
 
 def _tuple(sizes: Sequence[int]) -> str:
     return str(sizes[0]) if all(size == sizes[0] for size in sizes) else str(tuple(sizes))
-
-
-ORDERS = {1: "steps, channels", 2: "rows, columns, channels", 3: "planes, rows, columns, channels"}
-
-
-def axes_of(part: Part) -> int:
-    """Return how many axes there are besides the channels: 2 of an image, none once flat."""
-    return len(part.input_shape) - 1
 
 
 def channels_first(axes: int) -> str:
