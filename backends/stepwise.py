@@ -30,8 +30,9 @@ def layer_outputs(model: Any, network: Network, method: str, **arguments: Any) -
 
     """
     record: dict[str, Any] = {}
-    blocks = {id(reach(model, place)): block for place, block in block_addresses(network.parts)}
-    kinds = {type(reach(model, place)) for place, _ in block_addresses(network.parts)}
+    owners = [(reach(model, place), block) for place, block in block_addresses(network.parts)]
+    blocks = {id(owner): block for owner, block in owners}
+    kinds = {type(owner) for owner, _ in owners}
 
     def run(function: Callable[..., Any], parts: Sequence[Part], given: dict[str, Any]) -> Any:
         return _run(function, [part for part in parts if isinstance(part, Node)], given, record)

@@ -29,6 +29,9 @@ app = typer.Typer(
     ),
 )
 
+ImportFolder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for NAME.toml and NAME.safetensors.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -390,6 +393,13 @@ def models(
     )
 
 
+def _write_imported(imported: Any, file: Path, output: Path) -> None:
+    from harness.exchange.imported import write_imported
+
+    for path in write_imported(imported, output, file):
+        print(path)
+
+
 def _print_layers(network: Any, as_json: bool) -> None:
     from harness.show.layers import layer_rows, layer_table
 
@@ -454,16 +464,12 @@ def export_onnx(
 @app.command(name="import-onnx", epilog="Example: python -m harness import-onnx net.onnx -o models")
 def import_onnx(
     file: Annotated[Path, typer.Argument(help="An ONNX model of a CNN.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for NAME.toml and NAME.safetensors.")
-    ],
+    output: ImportFolder,
 ) -> None:
     """Read a CNN from an ONNX file: its spec, and its weights."""
-    from harness.exchange.imported import write_imported
     from harness.exchange.onnx_import import import_onnx as read
 
-    for path in write_imported(read(file), output, file):
-        print(path)
+    _write_imported(read(file), file, output)
 
 
 @app.command(
@@ -471,16 +477,12 @@ def import_onnx(
 )
 def import_keras(
     file: Annotated[Path, typer.Argument(help="A CNN, as model.save of Keras 3 writes it.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for NAME.toml and NAME.safetensors.")
-    ],
+    output: ImportFolder,
 ) -> None:
     """Read a CNN from a .keras file: its spec, and its weights."""
-    from harness.exchange.imported import write_imported
     from harness.exchange.keras_import import import_keras as read
 
-    for path in write_imported(read(file), output, file):
-        print(path)
+    _write_imported(read(file), file, output)
 
 
 @app.command(epilog="Example: python -m harness datasets --json")
