@@ -87,6 +87,15 @@ class FlaxBackend:
 
 
 NNX_ROLES = {"offset": "bias", "variance": "var"}  # the others are called as in a spec's paths
+SLOTS = {  # what optax's states call what they keep
+    ("sgd", "velocity"): "trace",
+    ("adam", "first_moment"): "mu",
+    ("adam", "second_moment"): "nu",
+    ("adamw", "first_moment"): "mu",
+    ("adamw", "second_moment"): "nu",
+    ("rmsprop", "mean_square"): "nu",
+    ("rmsprop", "velocity"): "trace",
+}
 MODE = {"training": True}  # what a model with batch norm takes beside images
 
 Places = dict[str, Address]  # where nnx's nested dictionaries have each array, by its path
@@ -115,6 +124,7 @@ class FlaxSession:
         self.jax = jax
         self.module = module
         self.network = infer(spec)
+        self.optimizer = spec.training.optimizer
         self.addresses = addresses(self.network.parts)
         self.places = [_places(self.network, "parameters")]
         if self.network.statistics:
@@ -129,7 +139,7 @@ class FlaxSession:
         jax.config.update("jax_default_device", self.device)
         # The structure only: initial weights come from the harness, by `reset`.
         self.graphdef, self.state_now = jax.eval_shape(module.init)
-        self._outputs = jax.jit(self._layer_outputs)
+        self._outputs = jax.jit(self._layer_outputs, static_argnums=4)
         self._masked_step = jax.jit(self._with_masks(module.train_step.__wrapped__))
         self._differentiate = jax.jit(self._with_masks(self._loss_and_gradients))
 
@@ -170,9 +180,15 @@ class FlaxSession:
         images = np.asarray(images, self.dtype)
         return self._get(self.module.predict(self.graphdef, *self._variables(), images))
 
-    def activations(self, images: Floats) -> dict[str, Floats]:
+    def activations(
+        self,
+        images: Floats,
+        masks: Mapping[str, Floats] | None = None,
+        training: bool = False,
+    ) -> dict[str, Floats]:
         """Apply the generated forward pass, layer by layer."""
-        outputs = self._outputs(self.graphdef, self._variables(), self._put(images))
+        given = (self._factors(masks or {}), self.graphdef, self._variables(), self._put(images))
+        outputs = self._outputs(*given, training)
         return {node.path: self._get(outputs[node.path]) for node in self.network.nodes}
 
     def gradients(
@@ -194,6 +210,19 @@ class FlaxSession:
         """Return the parameters and statistics by path."""
         return self._by_path(self._variables())
 
+    def optimizer_state(self) -> dict[str, Floats]:
+        """Return the optimizer's slots, which optax nests as the parameters."""
+        from optax import tree_utils
+
+        found = {}
+        for slot in self.optimizer.slots:
+            kept = tree_utils.tree_get(self.state_now.opt_state, SLOTS[self.optimizer.type, slot])
+            # optax's RMSprop keeps the velocity of its updates, which are subtracted from nothing.
+            sign = -1 if (self.optimizer.type, slot) == ("rmsprop", "velocity") else 1
+            values = self._by_path([kept])
+            found |= {f"{path}.{slot}": sign * value for path, value in values.items()}
+        return found
+
     def peak_device_bytes(self) -> int | None:
         """Most bytes that XLA's allocator held on the GPU."""
         if self.device.platform == "cpu":
@@ -205,9 +234,18 @@ class FlaxSession:
         """Drop model and data."""
         self.state_now = self.images = self.targets = None
 
-    def _layer_outputs(self, graphdef: Any, variables: Sequence[Any], x: Any) -> dict[str, Any]:
+    def _layer_outputs(
+        self,
+        factors: Mapping[str, Any],
+        graphdef: Any,
+        variables: Sequence[Any],
+        x: Any,
+        training: bool,
+    ) -> dict[str, Any]:
         model = self._model(graphdef, *variables)
-        return layer_outputs(model, self.network, "__call__", x=x, training=False, rngs=None)
+        if training:
+            self._replace_dropout(model, factors)
+        return layer_outputs(model, self.network, "__call__", x=x, training=training, rngs=None)
 
     def _train(self, rows: Integers, rates: Sequence[float]) -> Floats:
         self.state_now, losses = self.module.train(
@@ -238,16 +276,20 @@ class FlaxSession:
             call = self.module.Model.__call__
 
             def call_with_masks(model: Any, x: Any, *, rngs: Any = None, **mode: Any) -> Any:
-                for path, factor in factors.items():
-                    *owner, name = self.addresses[path]
-                    dropout = lambda x, factor=factor, **_: x * factor  # noqa: E731
-                    setattr(reach(model, tuple(owner)), str(name), dropout)
+                self._replace_dropout(model, factors)
                 return call(model, x, **mode)
 
             with patch.object(self.module.Model, "__call__", call_with_masks):
                 return function(*arguments)
 
         return masked
+
+    def _replace_dropout(self, model: Any, factors: Mapping[str, Any]) -> None:
+        """Have a model multiply by the factors where it drops out."""
+        for path, factor in factors.items():
+            *owner, name = self.addresses[path]
+            dropout = lambda x, factor=factor, **_: x * factor  # noqa: E731
+            setattr(reach(model, tuple(owner)), str(name), dropout)
 
     def _factors(self, masks: Mapping[str, Floats]) -> dict[str, Any]:
         """Return a multiplier for every dropout layer: 1 where no mask is given."""

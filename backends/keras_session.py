@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -28,6 +28,16 @@ ATTRIBUTES = {
     "variance": "moving_variance",
 }
 
+SLOTS = {  # where Keras's optimizers keep what the spec names
+    ("SGD", "velocity"): "momentums",
+    ("Adam", "first_moment"): "_momentums",
+    ("Adam", "second_moment"): "_velocities",
+    ("AdamW", "first_moment"): "_momentums",
+    ("AdamW", "second_moment"): "_velocities",
+    ("RMSprop", "mean_square"): "_velocities",
+    ("RMSprop", "velocity"): "_momentums",
+}
+
 
 class KerasSession:
     """A generated module on one device.
@@ -42,6 +52,7 @@ class KerasSession:
         self.keras = keras
         self.module = module
         self.network = infer(spec)
+        self.slots = spec.training.optimizer.slots
         self.device = f"{setting.device}:0"
         self.model = module.make_model()
         self.optimizer = module.make_optimizer(self.model)
@@ -91,30 +102,44 @@ class KerasSession:
         """Return logits, in evaluation mode."""
         return self._get(self._predict(self._put(images)))
 
-    def activations(self, images: Floats) -> dict[str, Floats]:
-        """Apply the model in evaluation mode, and return what each of its layers makes of it."""
+    def activations(
+        self,
+        images: Floats,
+        masks: Mapping[str, Floats] | None = None,
+        training: bool = False,
+    ) -> dict[str, Floats]:
+        """Apply the model, and return what each of its layers makes of it."""
         outputs = {node.path: self.layers[node.path].output for node in self.network.nodes}
-        found = self.keras.Model(self.model.inputs, outputs)(self._put(images), training=False)
+        model = self.keras.Model(self.model.inputs, outputs)
+        with self._keeping_statistics(), self._dropout_by(self._factors(masks or {})):
+            found = model(self._put(images), training=training)
         return {path: self._get(found[path]) for path in outputs}
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
     ) -> Gradients:
-        """Run one backward pass through the generated model and loss; keep the statistics."""
+        """Run one backward pass through the generated model and loss."""
         batch = (self._put(images), self._put(targets))
-        before = [(variable, self._get(variable)) for _, variable in self.statistics]
-        found = self._differentiate(*batch, self._factors(masks or {}))
-        for variable, value in before:
-            variable.assign(self._put(value))
+        with self._keeping_statistics():
+            found = self._differentiate(*batch, self._factors(masks or {}))
         loss, logits, gradients, of_images = found
         paths = [path for path, _ in self.parameters]
-        parameters = self._canonical(zip(paths, gradients, strict=True))
+        parameters = self._canonical(dict(zip(paths, gradients, strict=True)))
         mean = float(self._get(loss))
         return Gradients(mean, self._get(logits), parameters, self._get(of_images))
 
     def state(self) -> dict[str, Floats]:
         """Return parameters and statistics by path."""
-        return self._canonical((*self.parameters, *self.statistics))
+        return self._canonical(dict((*self.parameters, *self.statistics)))
+
+    def optimizer_state(self) -> dict[str, Floats]:
+        """Return the optimizer's slots by path."""
+        found: dict[str, Floats] = {}
+        for slot in self.slots:
+            kept = getattr(self.optimizer, SLOTS[type(self.optimizer).__name__, slot])
+            of = {path: kept[i] for i, (path, _) in enumerate(self.parameters)}
+            found |= {f"{path}.{slot}": value for path, value in self._canonical(of).items()}
+        return found
 
     def peak_device_bytes(self) -> int | None:
         """Most bytes that the framework's allocator held on the GPU."""
@@ -125,9 +150,8 @@ class KerasSession:
         del self.model, self.optimizer
         self.images = self.targets = None
 
-    def _canonical(self, tensors: Iterable[tuple[str, Any]]) -> dict[str, Floats]:
+    def _canonical(self, found: Mapping[str, Any]) -> dict[str, Floats]:
         """Return arrays by path, in the order and the shapes of the network's."""
-        found = dict(tensors)
         return {
             path: self._swapped(path, self._get(found[path])).reshape(shape)
             for path, shape in self.shapes.items()
@@ -164,6 +188,16 @@ class KerasSession:
 
     def _factors(self, masks: Mapping[str, Floats]) -> Factors:
         return {layer_name(path): self._put(mask) for path, mask in masks.items()}
+
+    @contextmanager
+    def _keeping_statistics(self) -> Iterator[None]:
+        """Leave the running statistics as they were."""
+        before = [(variable, self._get(variable)) for _, variable in self.statistics]
+        try:
+            yield
+        finally:
+            for variable, value in before:
+                variable.assign(self._put(value))
 
     @contextmanager
     def _dropout_by(self, factors: Factors) -> Iterator[None]:

@@ -188,6 +188,7 @@ class NumpySession:
     def __init__(self, module: Any, spec: Spec) -> None:
         self.module = module
         self.network = infer(spec)
+        self.slots = spec.training.optimizer.slots
         self.layers = module.make_model()
         self.leaves = list(blocks.leaves(self.layers))
         self.owners = {layer.name: layer for layer in reversed(self.leaves)}
@@ -230,9 +231,14 @@ class NumpySession:
         """Return logits, in evaluation mode."""
         return self._forward(images, {}, training=False)
 
-    def activations(self, images: Floats) -> dict[str, Floats]:
+    def activations(
+        self,
+        images: Floats,
+        masks: Mapping[str, Floats] | None = None,
+        training: bool = False,
+    ) -> dict[str, Floats]:
         """Keep what each name's last layer returns."""
-        self._forward(images, {}, training=False)
+        self._forward(images, masks or {}, training)
         last = {layer.name: layer.output for layer in self.leaves}
         return {node.path: last[node.path] for node in self.network.nodes}
 
@@ -252,6 +258,15 @@ class NumpySession:
     def state(self) -> dict[str, Floats]:
         """Return the parameters and statistics by path."""
         return {path: values[path.rpartition(".")[2]].copy() for path, values in self._values()}
+
+    def optimizer_state(self) -> dict[str, Floats]:
+        """Return the optimizer's slots by path; zeros where there was no step yet."""
+        kept = self.optimizer.slots
+        return {
+            f"{p.path}.{slot}": np.array(kept[slot].get(p.path, np.zeros(p.shape)))
+            for p in self.network.parameters
+            for slot in self.slots
+        }
 
     def peak_device_bytes(self) -> int | None:
         """There is no device but the host."""

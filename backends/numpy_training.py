@@ -60,6 +60,11 @@ class Sgd:
         self.momentum, self.nesterov, self.l2, self.decay_all = momentum, nesterov, l2, decay_all
         self.velocity: dict[str, Floats] = {}
 
+    @property
+    def slots(self) -> dict[str, dict[str, Floats]]:
+        """What is kept of each parameter, by its path."""
+        return {"velocity": self.velocity}
+
     def update(self, path: str, parameter: Floats, gradient: Floats, rate: float) -> Floats:
         """Return the new value of the parameter at `path`."""
         if self.decay_all or path.endswith(".kernel"):
@@ -77,6 +82,14 @@ class Adam:
     def __init__(self, beta1: float, beta2: float, epsilon: float) -> None:
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.moments: dict[str, tuple[Floats, Floats, int]] = {}
+
+    @property
+    def slots(self) -> dict[str, dict[str, Floats]]:
+        """What is kept of each parameter, by its path: both moments, not yet corrected."""
+        return {
+            "first_moment": {path: first for path, (first, _, _) in self.moments.items()},
+            "second_moment": {path: second for path, (_, second, _) in self.moments.items()},
+        }
 
     def update(self, path: str, parameter: Floats, gradient: Floats, rate: float) -> Floats:
         """Return the new value of the parameter at `path`."""
@@ -114,6 +127,11 @@ class RmsProp:
         self.decay, self.momentum, self.epsilon = decay, momentum, epsilon
         self.squares: dict[str, Floats] = {}
         self.velocity: dict[str, Floats] = {}
+
+    @property
+    def slots(self) -> dict[str, dict[str, Floats]]:
+        """What is kept of each parameter, by its path."""
+        return {"mean_square": self.squares, "velocity": self.velocity}
 
     def update(self, path: str, parameter: Floats, gradient: Floats, rate: float) -> Floats:
         """Return the new value of the parameter at `path`."""

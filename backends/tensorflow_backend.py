@@ -80,6 +80,10 @@ class TensorFlowBackend:
         return TensorFlowSession(import_source(path), spec, setting)
 
 
+# What the generated optimizers call what they keep.
+SLOTS = {"velocity": "v", "first_moment": "m", "second_moment": "v", "mean_square": "s"}
+
+
 class TensorFlowSession:
     """A generated module on one device."""
 
@@ -89,6 +93,7 @@ class TensorFlowSession:
         self.tf = tf
         self.module = module
         self.network = infer(spec)
+        self.slots = spec.training.optimizer.slots
         self.addresses = addresses(self.network.parts)
         self.dtype = tf.dtypes.as_dtype(setting.precision)
         self.device = f"/{setting.device}:0"
@@ -137,22 +142,27 @@ class TensorFlowSession:
         """Return logits, in evaluation mode."""
         return self._get(self._call(self.module.predict, (self.model,), self._put(images)))
 
-    def activations(self, images: Floats) -> dict[str, Floats]:
+    def activations(
+        self,
+        images: Floats,
+        masks: Mapping[str, Floats] | None = None,
+        training: bool = False,
+    ) -> dict[str, Floats]:
         """Apply the generated forward pass, layer by layer."""
-        arguments = {"x": self._put(images), "training": False}
-        outputs = layer_outputs(self.model, self.network, "__call__", **arguments)
+        arguments = {"x": self._put(images), "training": training}
+        factors = {name: self._put(mask) for name, mask in (masks or {}).items()}
+        with self._keeping_statistics(), self._dropout_by(factors):
+            outputs = layer_outputs(self.model, self.network, "__call__", **arguments)
         return {name: self._get(value) for name, value in outputs.items()}
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
     ) -> Gradients:
-        """Run one backward pass through the generated model and loss; put the statistics back."""
-        kept = [(variable, self.tf.identity(variable)) for _, variable in self._statistics()]
+        """Run one backward pass through the generated model and loss."""
         factors = {name: self._put(mask) for name, mask in (masks or {}).items()}
         batch = (self._put(images), self._put(targets), factors)
-        found = self._call(self._differentiate, (), *batch)
-        for variable, value in kept:
-            variable.assign(value)
+        with self._keeping_statistics():
+            found = self._call(self._differentiate, (), *batch)
         loss, outputs, parameters, of_images = self.tf.nest.map_structure(self._get, found)
         return Gradients(float(loss), outputs, parameters, of_images)
 
@@ -160,6 +170,15 @@ class TensorFlowSession:
         """Return the parameters and running statistics by path."""
         variables = (*self._variables(), *self._statistics())
         return {path: self._get(variable) for path, variable in variables}
+
+    def optimizer_state(self) -> dict[str, Floats]:
+        """Return the optimizer's slots, which it keeps in the order of trainable_variables."""
+        order = {id(v): index for index, v in enumerate(self.model.trainable_variables)}
+        return {
+            f"{path}.{slot}": self._get(getattr(self.optimizer, SLOTS[slot])[order[id(variable)]])
+            for path, variable in self._variables()
+            for slot in self.slots
+        }
 
     def peak_device_bytes(self) -> int | None:
         """Most bytes that TensorFlow's allocator held on the GPU."""
@@ -192,6 +211,16 @@ class TensorFlowSession:
     def _statistics(self) -> Iterator[tuple[str, Any]]:
         for statistic in self.network.statistics:
             yield statistic.path, self._variable(statistic)
+
+    @contextmanager
+    def _keeping_statistics(self) -> Iterator[None]:
+        """Leave the running statistics as they were."""
+        before = [(variable, self.tf.identity(variable)) for _, variable in self._statistics()]
+        try:
+            yield
+        finally:
+            for variable, value in before:
+                variable.assign(value)
 
     def _variable(self, parameter: Parameter) -> Any:
         path, _, role = parameter.path.rpartition(".")

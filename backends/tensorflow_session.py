@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -13,6 +13,16 @@ from backends.stepwise import function_outputs, running_order
 from backends.tensorflow_scopes import function_name
 from harness.contract import Array, Floats, Gradients, Integers, Setting
 from harness.spec import Address, Dropout, Parameter, Spec, addresses, families, infer
+
+SLOTS = {  # what TensorFlow names an optimizer's variables, by its type and the spec's slot
+    ("sgd", "velocity"): "Momentum",
+    ("adam", "first_moment"): "Adam",
+    ("adam", "second_moment"): "Adam_1",
+    ("adamw", "first_moment"): "Adam",
+    ("adamw", "second_moment"): "Adam_1",
+    ("rmsprop", "mean_square"): "RMSProp",
+    ("rmsprop", "velocity"): "RMSProp_1",
+}
 
 
 class GraphSession:
@@ -24,6 +34,8 @@ class GraphSession:
         self.tf = tf
         self.module = module
         self.network = infer(spec)
+        self.optimizer = spec.training.optimizer.type
+        self.slots = spec.training.optimizer.slots
         self.dtype = np.dtype(setting.precision)
         self.device = f"/{setting.device}:0"
         config = tf.ConfigProto(
@@ -39,12 +51,7 @@ class GraphSession:
             self.parameters = self._variables(self.network.parameters)
             self.statistics = self._variables(self.network.statistics)
             self.seed = self._variable("seed", np.int64) if self.network.dropouts else None
-        # What dropout draws: with these numbers fed, the graph as it was written takes masks.
-        operations = self.session.graph.get_operations()
-        draws = [op.outputs[0] for op in operations if op.type == "StatelessRandomUniformV2"]
-        order = running_order(self.network.parts)
-        dropouts = [n.path for n in order if isinstance(n.layer, Dropout) and n.layer.rate]
-        self.draws = dict(zip(dropouts, draws, strict=True))
+        self.draws = self._draws(0)
         self.checks: dict[str, Any] = {}  # graphs that only the checks need, once they did
 
     def load(self, images: Floats, targets: Array) -> None:
@@ -75,7 +82,7 @@ class GraphSession:
         losses = []
         for step, mask in enumerate(masks):
             one = slice(step, step + 1)
-            fed = _Fed(self.session, self._draws(mask))
+            fed = _Fed(self.session, self._fed(self.draws, mask))
             losses.append(self.module.train(fed, self.graph, *data, order[one], rates[one]))
         return np.concatenate(losses)
 
@@ -83,17 +90,19 @@ class GraphSession:
         """Return logits, in evaluation mode."""
         return self._get(self.module.predict(self.session, self.graph, self._put(images)))
 
-    def activations(self, images: Floats) -> dict[str, Floats]:
+    def activations(
+        self,
+        images: Floats,
+        masks: Mapping[str, Floats] | None = None,
+        training: bool = False,
+    ) -> dict[str, Floats]:
         """Add the generated network to the graph once more, layer by layer, and run it."""
-        if "activations" not in self.checks:
-            functions = [function_name(family) for family in families(self.network).all]
-            arguments = {"x": self.graph.images, "training": False}
-            with self._building():
-                self.checks["activations"] = function_outputs(
-                    self.module, self.network, functions, self._place, **arguments
-                )
-        feed = {self.graph.images: self._put(images)}
-        return dict(self.session.run(self.checks["activations"], feed))
+        key = f"activations {training} {masks is None}"
+        if key not in self.checks:
+            self.checks[key] = self._layer_outputs(training, without_dropout=masks is None)
+        outputs, draws = self.checks[key]
+        feed = {self.graph.images: self._put(images), **self._fed(draws, masks or {})}
+        return dict(self.session.run(outputs, feed))
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
@@ -103,7 +112,7 @@ class GraphSession:
         if key not in self.checks:
             self.checks[key] = self._differentiated(without_dropout=masks is None)
         feed = {self.graph.images: self._put(images), self.graph.targets: self._put(targets)}
-        found = self.session.run(self.checks[key], {**feed, **self._draws(masks or {})})
+        found = self.session.run(self.checks[key], {**feed, **self._fed(self.draws, masks or {})})
         return Gradients(
             float(found["loss"]), found["outputs"], found["parameters"], found["images"]
         )
@@ -111,6 +120,17 @@ class GraphSession:
     def state(self) -> dict[str, Floats]:
         """Return the parameters and running statistics by path."""
         return dict(self.session.run({**self.parameters, **self.statistics}))
+
+    def optimizer_state(self) -> dict[str, Floats]:
+        """Return the optimizer's slots, which are variables of the graph beside the parameters'."""
+        with self.session.graph.as_default():
+            named = {variable.op.name: variable for variable in self.tf.global_variables()}
+        kept = {
+            f"{path}.{slot}": named[f"{variable.op.name}/{SLOTS[self.optimizer, slot]}"]
+            for path, variable in self.parameters.items()
+            for slot in self.slots
+        }
+        return dict(self.session.run(kept)) if kept else {}
 
     def peak_device_bytes(self) -> int | None:
         """Most bytes that TensorFlow's allocator held on the GPU."""
@@ -132,6 +152,18 @@ class GraphSession:
         """Return the address of the block in whose scope the graph is built at the moment."""
         names = self.tf.get_variable_scope().name.split("/")
         return tuple(int(name) if name.isdigit() else name for name in names)
+
+    def _layer_outputs(self, training: bool, without_dropout: bool) -> tuple[Any, dict[str, Any]]:
+        """Add the network to the graph; return its layers' outputs, and what its dropout draws."""
+        functions = [function_name(family) for family in families(self.network).all]
+        arguments = {"x": self.graph.images, "training": training}
+        first = len(self.session.graph.get_operations())
+        dropout = mock.patch.object(self.tf.nn.experimental, "stateless_dropout", _identity)
+        with self._building(), dropout if without_dropout else nullcontext():
+            outputs = function_outputs(
+                self.module, self.network, functions, self._place, **arguments
+            )
+        return outputs, self._draws(first) if training and not without_dropout else {}
 
     def _differentiated(self, without_dropout: bool) -> dict[str, Any]:
         """Add gradients to the graph: of what it trains, or of the same without its dropout."""
@@ -169,9 +201,20 @@ class GraphSession:
     def _get(self, array: Array) -> Floats:
         return np.asarray(array)
 
-    def _draws(self, masks: Mapping[str, Floats]) -> dict[Any, Array]:
+    def _draws(self, first: int) -> dict[str, Any]:
+        """Return what dropout draws, in the operations from the `first` on, by its layer.
+
+        With these numbers fed, the graph as it was written takes masks.
+        """
+        operations = self.session.graph.get_operations()[first:]
+        draws = [op.outputs[0] for op in operations if op.type == "StatelessRandomUniformV2"]
+        order = running_order(self.network.parts)
+        dropouts = [n.path for n in order if isinstance(n.layer, Dropout) and n.layer.rate]
+        return dict(zip(dropouts, draws, strict=True))
+
+    def _fed(self, draws: Mapping[str, Any], masks: Mapping[str, Floats]) -> dict[Any, Array]:
         """Return what to feed for the masks: draws of 1 are above every rate, of 0 below it."""
-        return {self.draws[name]: mask > 0 for name, mask in masks.items() if name in self.draws}
+        return {draws[name]: mask > 0 for name, mask in masks.items() if name in draws}
 
 
 def _identity(x: Any, *_: Any, **__: Any) -> Any:

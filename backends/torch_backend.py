@@ -75,6 +75,13 @@ ATTRIBUTES = {  # what torch's modules call a parameter, by its role
     "variance": "running_var",
 }
 
+SLOTS = {  # what torch's optimizers call what they keep
+    "velocity": "momentum_buffer",
+    "first_moment": "exp_avg",
+    "second_moment": "exp_avg_sq",
+    "mean_square": "square_avg",
+}
+
 
 class TorchSession:
     """A generated module on one device."""
@@ -141,10 +148,15 @@ class TorchSession:
         """Return logits, in evaluation mode."""
         return self._get(self.module.predict(self.model, self._put(images)))
 
-    def activations(self, images: Floats) -> dict[str, Floats]:
+    def activations(
+        self,
+        images: Floats,
+        masks: Mapping[str, Floats] | None = None,
+        training: bool = False,
+    ) -> dict[str, Floats]:
         """Apply the generated forward pass, layer by layer."""
-        self.model.eval()
-        with self.torch.inference_mode():
+        self.model.train(training)
+        with self._dropout_by(masks or {}), self._keeping_statistics(), self.torch.no_grad():
             x = self._put(images).movedim(-1, 1)
             outputs = layer_outputs(self.model, self.network, "forward", x=x)
         return {name: self._get(value.movedim(1, -1)) for name, value in outputs.items()}
@@ -173,6 +185,17 @@ class TorchSession:
             path: _from_torch(self._get(tensor), path in self.transposed)
             for path, tensor in self._tensors(self.everything)
         }
+
+    def optimizer_state(self) -> dict[str, Floats]:
+        """Return the optimizer's slots; torch makes them in the first step."""
+        found = {}
+        for path, tensor in self._tensors(self.network.parameters):
+            kept = self.optimizer.state.get(tensor, {})
+            for slot in self.spec.training.optimizer.slots:
+                value = kept.get(SLOTS[slot])
+                array = self._get(self.torch.zeros_like(tensor) if value is None else value)
+                found[f"{path}.{slot}"] = _from_torch(array, path in self.transposed)
+        return found
 
     def peak_device_bytes(self) -> int | None:
         """Most bytes that torch's allocator held on the GPU."""

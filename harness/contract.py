@@ -107,8 +107,16 @@ class Session(Protocol):
     def predict(self, images: Floats) -> Floats:
         """Return the logits `[n, outputs]` of `images` `[n, h, w, c]`, in evaluation mode."""
 
-    def activations(self, images: Floats) -> dict[str, Floats]:
-        """Return every layer's output by layer name, in evaluation mode, images as NHWC."""
+    def activations(
+        self,
+        images: Floats,
+        masks: Mapping[str, Floats] | None = None,
+        training: bool = False,
+    ) -> dict[str, Floats]:
+        """Return every layer's output by layer name, images as NHWC; nothing that is kept changes.
+
+        In training mode, `masks` is as one step's in `train`; None leaves dropout out.
+        """
 
     def gradients(
         self, images: Floats, targets: Array, masks: Mapping[str, Floats] | None = None
@@ -120,6 +128,13 @@ class Session(Protocol):
 
     def state(self) -> dict[str, Floats]:
         """Return the parameters by path, in canonical layout."""
+
+    def optimizer_state(self) -> dict[str, Floats]:
+        """Return what the optimizer keeps of each parameter, `PATH.SLOT`, in canonical layout.
+
+        The slots are those that the spec's optimizer has (`spec.training.optimizer.slots`), and
+        mean what its docstring says; before the first step they are zero.
+        """
 
     def peak_device_bytes(self) -> int | None:
         """Most memory held on the device so far; None where it is the host's, or unknown."""

@@ -44,9 +44,11 @@ class Evidence:
     @property
     def node(self) -> Node | None:
         """The layer that the place names, or that its parameter belongs to."""
-        path = self.place.path
         known = {node.path: node for node in infer(self.material.spec).nodes}
-        return known.get(path) or known.get(path.rpartition(".")[0])
+        path = self.place.path
+        while path and path not in known:  # `conv1.kernel.velocity` belongs to `conv1`
+            path = path.rpartition(".")[0]
+        return known.get(path)
 
     def is_like(self, other: Array | None) -> bool:
         """Whether what was found is `other`, to a hundredth of its distance from what is right."""
@@ -109,10 +111,11 @@ def _not_trained(evidence: Evidence) -> str:
 
 
 def _other_mode(evidence: Evidence) -> str:
-    training, predicted = Place("training", "logits"), Place("evaluation", "logits")
-    if evidence.place == predicted and evidence.is_like(evidence.right.get(training)):
-        return "as predicted in training mode"
-    if evidence.place == training and evidence.is_like(evidence.right.get(predicted)):
+    topic, path = evidence.place
+    training, predicted = Place("training", path), Place("evaluation", path)
+    if topic == "evaluation" and evidence.is_like(evidence.right.get(training)):
+        return "as in training mode"
+    if topic == "training" and evidence.is_like(evidence.right.get(predicted)):
         return "as in evaluation mode: nothing dropped, running statistics used"
     return ""
 
@@ -187,6 +190,19 @@ def _unbiased(evidence: Evidence) -> str:
     return ""
 
 
+RATE_INSIDE = "as with the learning rate inside the momentum's velocity, as Keras has it"
+
+
+def _velocity(evidence: Evidence) -> str:
+    """Of a velocity, the first step gives away whether it has the rate inside, or is kept at all."""
+    if not evidence.place.path.endswith(".velocity"):
+        return ""
+    if not evidence.here[0].any():
+        return "as without momentum: nothing is kept"
+    rate = evidence.material.trajectory[0].rates[0]
+    return RATE_INSIDE if abs(abs(_factor(evidence)) / rate - 1) < 1e-6 else ""
+
+
 def _momentum(evidence: Evidence) -> str:
     """Of plain momentum the second step gives away how much of the first velocity was kept.
 
@@ -208,7 +224,7 @@ def _momentum(evidence: Evidence) -> str:
         return ""
     momentum = optimizer.momentum + more
     if abs(momentum - optimizer.momentum / ratio) < 1e-3:
-        return "as with the learning rate inside the momentum's velocity, as Keras has it"
+        return RATE_INSIDE
     return f"as with momentum {momentum:.4g} instead of {optimizer.momentum:g}"
 
 
@@ -275,6 +291,7 @@ TRAPS: tuple[Trap, ...] = (
     _flatten,
     _pool_padding,
     _unbiased,
+    _velocity,
     _momentum,
     _scaled,
     _mistaken_reference,

@@ -46,11 +46,17 @@ def outputs(ask: Ask, material: Material) -> Answer:
 
 
 def modes(ask: Ask, material: Material) -> Answer:
-    """Ask for the last output in evaluation, as it is predicted, and in training."""
+    """Ask for the last output as it is predicted, every layer's in training, and the last again.
+
+    That one is of the pass that is differentiated.
+    """
     ask("reset", material.parameters, seed=0)
+    _, layers = ask("activations", material.checked, training=True)
     _, found = ask("gradients", material.checked)
+    paths = [node.path for node in infer(material.spec).nodes]
     return {
         Place("evaluation", "logits"): found["predictions"],
+        **_at("training", {path: layers[path] for path in paths if path in layers}),
         Place("training", "logits"): found["logits"],
     }
 
@@ -78,6 +84,7 @@ def update(ask: Ask, material: Material) -> Answer:
         losses = _train(ask, material, Steps(step, order, rates))
         answer[Place(f"step {step + 1}", "loss")] = losses
         answer |= _state(ask, f"after step {step + 1}", material)
+        answer |= _at(f"after step {step + 1}", ask("optimizer_state")[1])
     return answer
 
 

@@ -49,7 +49,7 @@ def variants(material: Material, place: Place, node: Node | None) -> Iterator[Va
         yield from _of_parameters(material, node)
         for text, changes in _of_layer(node):
             yield Variant(text, _with_layer(material, node, changes))
-    if place == Place("training", "logits"):
+    if place.topic == "training" and place.path != "loss":
         yield from _in_training(material)
     if place.topic.startswith("after") and node is not None and isinstance(node.layer, BatchNorm):
         for text, changes in _decays(node.layer):

@@ -97,12 +97,20 @@ class Worker:
         return {"seconds": seconds}, {"losses": np.asarray(losses, np.float64)}
 
     def activations(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
-        """Return every layer's output for `images`, by the layer's name."""
-        return {}, self.session.activations(arrays["images"])
+        """Return every layer's output for `images`, by the layer's name.
+
+        In `training` mode, arrays named `mask.NAME` go to the dropout layers.
+        """
+        training = bool(fields.get("training", False))
+        return {}, self.session.activations(arrays["images"], _masks(arrays), training)
 
     def state(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Return the parameters by path."""
         return {}, self.session.state()
+
+    def optimizer_state(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Return what the optimizer keeps of each parameter, `PATH.SLOT`."""
+        return {}, self.session.optimizer_state()
 
     def evaluate(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Predict a split, timed batch by batch; count loss and accuracy outside the clock.
@@ -208,8 +216,8 @@ def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
 
 
 COMMANDS = (
-    "prepare", "open", "load", "reset", "gradients", "train", "activations", "state", "evaluate",
-    "predict", "memory", "close",
+    "prepare", "open", "load", "reset", "gradients", "train", "activations", "state",
+    "optimizer_state", "evaluate", "predict", "memory", "close",
 )  # fmt: skip
 
 

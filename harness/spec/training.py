@@ -34,6 +34,11 @@ class Sgd(Model):
     l2: Penalty = 0.0
     decay_all: bool = False
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What is kept of each parameter: `v`, where there is momentum."""
+        return ("velocity",) if self.momentum else ()
+
     @field_validator("nesterov")
     @classmethod
     def _nesterov_needs_momentum(cls, value: bool, others: ValidationInfo) -> bool:
@@ -51,6 +56,11 @@ class Adam(Model):
     beta2: Decay = 0.999
     epsilon: Epsilon = 1e-8
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What is kept of each parameter: both moments, before the bias correction."""
+        return ("first_moment", "second_moment")
+
 
 class AdamW(Model):
     """Adam with decoupled decay (Loshchilov and Hutter 2019): first `p <- p - rate * decay * p`.
@@ -66,6 +76,11 @@ class AdamW(Model):
     weight_decay: Penalty = 0.01
     decay_all: bool = False
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What is kept of each parameter: both moments, before the bias correction."""
+        return ("first_moment", "second_moment")
+
 
 class RmsProp(Model):
     """RMSprop (Tieleman and Hinton 2012), epsilon outside of the root, as in torch.optim.RMSprop.
@@ -79,6 +94,11 @@ class RmsProp(Model):
     decay: Decay = 0.9
     momentum: Decay = 0.0
     epsilon: Epsilon = 1e-7
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What is kept of each parameter: `s`, and `v` where there is momentum."""
+        return ("mean_square", "velocity") if self.momentum else ("mean_square",)
 
 
 Optimizer = Annotated[Sgd | Adam | AdamW | RmsProp, Field(discriminator="type")]

@@ -172,6 +172,8 @@ def topics(ask: Ask, case: Case) -> Iterator[tuple[str, Arrays]]:
     name, given = case.network, material(case.network)
     ask("reset", given.parameters, seed=1)
     yield "activations", ask("activations", {"images": given.images[:CHECKED]})[1]
+    given_masks = {"images": given.images[:CHECKED], **given.masks}
+    yield "training mode", ask("activations", given_masks, training=True)[1]
     yield "batch", _differentiate(ask, name, {**given.batch, **given.masks})
     if case.precision == "float32" or name not in TRAINED:
         return
@@ -185,7 +187,7 @@ def topics(ask: Ask, case: Case) -> Iterator[tuple[str, Arrays]]:
 
 
 # The topics in which nothing is random, in the order in which a mistake shows.
-COMPARED = ("activations", "batch", "batch without masks", "training")
+COMPARED = ("activations", "training mode", "batch", "batch without masks", "training")
 
 
 def _differentiate(ask: Ask, name: str, arrays: Arrays) -> Arrays:
@@ -220,7 +222,8 @@ def _train(
         return ask("train", {"order": order, "rates": rates[steps], **given})[1]["losses"]
 
     def state(prefix: str) -> Arrays:
-        return {f"{prefix}.{path}": value for path, value in ask("state")[1].items()}
+        kept = {**ask("state")[1], **ask("optimizer_state")[1]}
+        return {f"{prefix}.{path}": value for path, value in kept.items()}
 
     ask("reset", material(name).parameters, seed=seed)
     losses = train(rows[:cut], 0)

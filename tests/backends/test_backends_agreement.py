@@ -42,6 +42,12 @@ def test_every_layers_output_is_the_references(case, study, reference):
 
 
 @every_case
+def test_every_layers_output_in_training_mode_is_the_references(case, study, reference):
+    assert list(study["training mode"]) == [node.path for node in of(case).nodes]
+    agree(study["training mode"], reference["training mode"])
+
+
+@every_case
 def test_predictions_logits_loss_and_every_gradient_are_the_references(case, study, reference):
     assert study["batch"].keys() == {
         *("predictions", "logits", "loss", "gradient.images"),
@@ -53,6 +59,9 @@ def test_predictions_logits_loss_and_every_gradient_are_the_references(case, stu
 @pytest.mark.parametrize("case", cases(TRAINED), ids=str)
 def test_losses_and_weights_of_a_training_are_the_references(case, study, reference):
     assert len(study["training"]["losses"]) >= 4
+    for parameter in of(case).parameters:
+        for slot in network(case.network).training.optimizer.slots:
+            assert f"last state.{parameter.path}.{slot}" in study["training"]
     agree(study["training"], reference["training"])
 
 

@@ -132,7 +132,7 @@ MORE = {
     "RMSprop without momentum": (
         "torch averages",
         ("momentum=0.7,", "momentum=0.0,"),
-        "update: conv1.kernel (after step 2)",
+        "update: conv1.kernel.velocity (after step 1)",
         "without momentum",
     ),
     "RMSprop with another epsilon": (
@@ -174,7 +174,7 @@ MORE = {
     "Adam with another beta": (
         "torch blocks",
         ("betas=(0.9, 0.999)", "betas=(0.9, 0.99)"),
-        "update: conv1.kernel (after step 2)",
+        "update: conv1.kernel.second_moment (after step 1)",
         "beta2 0.99",
     ),
     "a transposed convolution cut on the other side": (
@@ -224,9 +224,16 @@ def on_the_ladder(where: str) -> str:
         "batch: logits": "forward: logits (training)",
         "batch: loss": "gradients: loss (training)",
         "training: first state.conv1.kernel": "update: conv1.kernel (after step 1)",
+        "training: first state.conv1.kernel.velocity": (
+            "update: conv1.kernel.velocity (after step 1)"
+        ),
         "training: losses": "update: conv1.kernel (after step 2)",
     }
-    return f"forward: {name} (evaluation)" if topic == "activations" else known[where]
+    if topic == "activations":
+        return f"forward: {name} (evaluation)"
+    if topic == "training mode":
+        return f"forward: {name} (training)"
+    return known[where]
 
 
 OLD = {

@@ -68,12 +68,12 @@ MUTANTS = {
     "dropout not scaled": (
         "tensorflow drawn",
         ("self.rng.uniform)", "self.rng.uniform) * 0.75"),
-        "batch: logits",
+        "training mode: dropout1",
     ),
     "another rate of dropout": (
         "tensorflow@session dropouts",
         ("stateless_dropout(x, 0.6", "stateless_dropout(x, 0.5"),
-        "batch: logits",
+        "training mode: dropout4",
     ),
     "cross-entropy of probabilities": (
         "keras dense",
@@ -139,12 +139,12 @@ MUTANTS = {
     "Keras's own momentum: the rate inside the velocity": (
         "keras pools",
         ("optimizer = SGD(", "optimizer = keras.optimizers.SGD("),
-        "training: losses",
+        "training: first state.conv1.kernel.velocity",
     ),
     "the same in TensorFlow": (
         "tensorflow pools",
         ("ResourceApplyMomentum", "ResourceApplyKerasMomentum"),
-        "training: losses",
+        "training: first state.conv1.kernel.velocity",
     ),
     "a constant learning rate": (
         "torch strides",

@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.registry import load_backend
 
-RETURNING = ("train", "predict", "activations", "gradients", "state")
+RETURNING = ("train", "predict", "activations", "gradients", "state", "optimizer_state")
 
 
 class WatchedBackend:

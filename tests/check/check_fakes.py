@@ -46,15 +46,15 @@ class Rounded(NumpySession):
 
 
 class Unnamed(NumpySession):
-    def activations(self, images):
-        return {name: x for name, x in super().activations(images).items() if name != "bn1"}
+    def activations(self, *given):
+        return {name: x for name, x in super().activations(*given).items() if name != "bn1"}
 
 
 class Channels(NumpySession):
     """Flattens by channels."""
 
-    def activations(self, images):
-        found = super().activations(images)
+    def activations(self, *given):
+        found = super().activations(*given)
         x = found["pool1"]
         return {**found, "flatten1": np.moveaxis(x, -1, 1).reshape(len(x), -1)}
 

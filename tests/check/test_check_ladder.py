@@ -24,7 +24,7 @@ FAULTS = {
     "padding": ("forward", "evaluation", "conv1", "larger half on the other side"),
     "epsilon": ("forward", "evaluation", "bn1", "epsilon 1e-05 instead of 0.001"),
     "channels": ("forward", "evaluation", "flatten1", "NCHW"),
-    "unscaled": ("forward", "training", "logits", "does not divide"),
+    "unscaled": ("forward", "training", "dropout1", "does not divide"),
     "smoothing": ("gradients", "training", "loss", "label smoothing 0.1"),
     "sum": ("gradients", "gradient", "dense1.bias", "the sum over the batch"),
     "percent": ("gradients", "gradient", "conv1.kernel", "1.01 times"),

@@ -152,7 +152,9 @@ class FakeSession:
         self.largest = max(self.largest, len(images))
         return images.sum((1, 2, 3))[:, None] * np.arange(self.outputs, dtype=np.float32)
 
-    def activations(self, images: Any) -> dict[str, Any]:
+    def activations(
+        self, images: Any, masks: Mapping[str, Any] | None = None, training: bool = False
+    ) -> dict[str, Any]:
         return {"flatten1": images.reshape(len(images), -1)}
 
     def gradients(self, images: Any, targets: Any, masks: Any = None) -> Gradients:
@@ -161,6 +163,9 @@ class FakeSession:
 
     def state(self) -> dict[str, Any]:
         return self.parameters
+
+    def optimizer_state(self) -> dict[str, Any]:
+        return {}
 
     def peak_device_bytes(self) -> int | None:
         return None
