@@ -194,7 +194,7 @@ RATE_INSIDE = "as with the learning rate inside the momentum's velocity, as Kera
 
 
 def _velocity(evidence: Evidence) -> str:
-    """Of a velocity, the first step gives away whether it has the rate inside, or is kept at all."""
+    """Whether a velocity is kept at all, and without the rate: the first step gives it away."""
     if not evidence.place.path.endswith(".velocity"):
         return ""
     if not evidence.here[0].any():
