@@ -14,15 +14,36 @@ from typing import Any
 import harness
 
 
+CPUINFO = Path("/proc/cpuinfo")
+VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")  # the widest first
+
+
 def cpu_model() -> str:
     """Return the CPU's name as the kernel gives it."""
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_generation() -> str:
+    """Return family, model and widest vector instructions, as `26.2 avx512f`; "" if unknown.
+
+    A virtual machine's CPU is often called after its brand only, whatever its generation.
+    """
+    known = _cpuinfo()
+    parts = [known.get("cpu family") or known.get("CPU architecture", "")]
+    parts.append(known.get("model") or known.get("CPU part", ""))
+    flags = (known.get("flags") or known.get("Features", "")).split()
+    widest = next((name for name in VECTORS if name in flags), "")
+    return f"{'.'.join(filter(None, parts))} {widest}".strip()
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Return what the kernel says of the first CPU; nothing where it has no such file."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = CPUINFO.read_text().partition("\n\n")[0].splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def available_cpus() -> int:
@@ -72,6 +93,7 @@ def describe_machine() -> dict[str, Any]:
     memory = psutil.virtual_memory().total
     facts: dict[str, Any] = {
         "cpu": cpu_model(),
+        "cpu_generation": cpu_generation(),
         "cpus": os.cpu_count() or 1,
         "cpus_available": available_cpus(),
         "architecture": platform.machine(),
@@ -85,7 +107,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def machine_key(facts: dict[str, Any]) -> str:
-    """Twelve hex digits over CPU model and count, memory class, architecture and GPUs.
+    """Twelve hex digits over CPU model, generation and count, memory class, architecture and GPUs.
 
     The memory class is the power of two next to the size, as two machines of one kind differ by
     a few megabytes.
@@ -93,6 +115,7 @@ def machine_key(facts: dict[str, Any]) -> str:
     memory_class = max(int(facts["memory_bytes"]) - 1, 1).bit_length()
     parts = [
         facts["cpu"],
+        facts["cpu_generation"],
         facts["cpus_available"],
         memory_class,
         facts["architecture"],

@@ -17,6 +17,7 @@ from harness import machine
 
 FACTS = {
     "cpu": "AMD EPYC 9R14",
+    "cpu_generation": "25.17 avx512f",
     "cpus": 8,
     "cpus_available": 2,
     "architecture": "x86_64",
@@ -48,13 +49,14 @@ def smi(tmp_path, monkeypatch):
 def test_the_key_is_twelve_hex_digits_and_stays_what_it_is():
     assert len(bytes.fromhex(KEY)) == 6
     assert machine.machine_key(dict(reversed(FACTS.items()))) == KEY
-    assert KEY == "7d194f0e78e2"
+    assert KEY == "bffdf8d663a2"
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"cpu": "AMD EPYC 7R32"},
+        {"cpu_generation": "25.1 avx2"},
         {"cpus_available": 4},
         {"architecture": "aarch64"},
         {"memory_bytes": 66_000_000_000},
@@ -104,6 +106,35 @@ def test_a_machine_is_described_by_what_is_worth_knowing():
     assert facts["python"] == platform.python_version()
     assert facts["harness"] == harness.__version__
     assert json.loads(json.dumps(facts)) == facts
+
+
+X86 = """\
+processor\t: 0
+cpu family\t: 26
+model\t\t: 2
+model name\t: AMD EPYC
+flags\t\t: fpu sse4_2 avx avx2 avx512f
+
+processor\t: 1
+cpu family\t: 25
+"""
+ARM = "processor\t: 0\nFeatures\t: fp asimd sve\nCPU architecture: 8\nCPU part\t: 0xd40\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "generation"),
+    [
+        (X86, "26.2 avx512f"),
+        (X86.replace("avx512f", ""), "26.2 avx2"),
+        (ARM, "8.0xd40 sve"),
+        ("", ""),
+    ],
+)
+def test_cpus_of_one_name_are_told_apart_by_generation(tmp_path, monkeypatch, text, generation):
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    assert machine.cpu_generation() == ""
+    machine.CPUINFO.write_text(text)
+    assert machine.cpu_generation() == generation
 
 
 def test_the_description_is_the_same_every_time():
