@@ -13,7 +13,6 @@ from typing import Any
 
 import harness
 
-
 CPUINFO = Path("/proc/cpuinfo")
 VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")  # the widest first
 

@@ -11,6 +11,7 @@ from harness.check.questions import asking
 from harness.errors import HarnessError
 from harness.run.bench import Bench
 from harness.run.cell import Cell, begin_import, end_import, start_cell
+from harness.spec import Spec
 
 MOST_SECONDS = 60.0  # for all mistakes of one backend
 
@@ -38,17 +39,12 @@ class Detective:
         return again
 
     def _open(self, material: Material) -> Cell:
-        """Open the spec of `material`, in a file of its own: Python keeps what it imported."""
+        """Open the spec of `material`."""
         self.opened += 1
         if self.cell is None or self.cell.worker.ended:
             self.cell = start_reference(self.bench, f"detective {self.opened}")
         try:
-            self.cell.ask(
-                "open",
-                spec=material.spec.model_dump_json(),
-                source=str(self.bench.scratch / f"mistake_{self.opened}.py"),
-                data=str(self.bench.scratch),
-            )
+            reopen(self.cell, material.spec, f"mistake_{self.opened}", self.bench)
         except HarnessError:
             self.cell.worker.kill()
             raise
@@ -58,6 +54,12 @@ class Detective:
         """End the worker."""
         if self.cell is not None:
             self.cell.worker.close()
+
+
+def reopen(cell: Cell, spec: Spec, name: str, bench: Bench) -> None:
+    """Open a spec in a reference's worker, in a file of its own: Python keeps what it imported."""
+    source, data = bench.scratch / f"{name}.py", bench.scratch
+    cell.ask("open", spec=spec.model_dump_json(), source=str(source), data=str(data))
 
 
 def start_reference(bench: Bench, label: str) -> Cell:

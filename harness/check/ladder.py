@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.check import questions
 from harness.check.causes import Evidence, likely_cause
-from harness.check.detective import Detective
+from harness.check.detective import Detective, reopen
 from harness.check.material import Material
 from harness.check.numeric import TOLERANCE as NUMERIC_TOLERANCE
 from harness.check.numeric import compare_numerically
@@ -196,16 +196,17 @@ class Ladder:
             self._note(Finding(self.reference, NUMERIC, status, judgement, seconds=seconds))
 
     def _perturbed(self, part: str) -> list[Answer]:
-        """Return the reference's answers from weights and images some roundings away."""
+        """Return the reference's answers from weights, images and constants some roundings away."""
         answers = []
         for seed in GROWTH_SEEDS:
             images = perturbed_images(self.material.dataset.train_images, seed)
             name = f"perturbed_{seed}"
             np.save(self.bench.scratch / f"{name}.npy", images)
-            self.reference.ask("load", images=name)
             other = perturbed(self.material, self.gradients, seed)
+            reopen(self.reference, other.spec, f"{name}_{part}", self.bench)
+            self.reference.ask("load", images=name)
             answers.append(asking(part, other, {})(self.reference.ask))
-        self.reference.ask("load", images="train_images")
+        reopen(self.reference, self.material.spec, f"after_{part}", self.bench)
         return answers
 
 

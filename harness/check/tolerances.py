@@ -27,7 +27,7 @@ from harness.check.places import (
 )
 from harness.contract import Precision
 from harness.run.agreement import TOLERANCE as OF_A_RUN
-from harness.spec import Adam, AdamW
+from harness.spec import Adam, AdamW, Optimizer
 
 FLOAT64 = {
     "structure": 0.0,
@@ -41,6 +41,7 @@ FLOAT64 = {
 ROUNDINGS = 16  # that weights and images are moved by: a framework rounds in every operation
 GROWTH_SEEDS = (0, 1, 2, 3)
 GROWTH_FACTOR = 4.0  # over the worst of the seeds
+DECAYS = ("momentum", "beta1", "beta2", "decay")  # an optimizer's constants that are subtracted
 GROWTH_FLOOR = 1e-6  # eight roundings, where the perturbations happened to cancel
 
 
@@ -72,7 +73,7 @@ def perturbed_images(images: Array, seed: int) -> Array:
 
 
 def perturbed(material: Material, gradients: Answer, seed: int) -> Material:
-    """Return material with the weights moved likewise, and the learning rates.
+    """Return material with the weights moved likewise, the learning rates, and the decays.
 
     A parameter whose gradient is zero but for rounding has no influence, and float32 moves it by
     what rounding leaves: Adam by as much as any other. It starts that far off.
@@ -86,9 +87,28 @@ def perturbed(material: Material, gradients: Answer, seed: int) -> Material:
     for _, path in zero_gradients(gradients):
         if path in moved:
             moved[path] = moved[path] + random.uniform(-reach, reach, moved[path].shape)
+    training = material.spec.training
+    training = training.model_copy(update={"optimizer": _decays_moved(training.optimizer, random)})
     signs = np.where(random.random(material.steps) < 0.5, -1.0, 1.0)
-    factors = 1 + signs * _rate_error(material.spec.training.optimizer)
-    return replace(material, parameters=moved, rate_factors=factors)
+    factors = 1 + signs * _rate_error(training.optimizer)
+    spec = material.spec.model_copy(update={"training": training})
+    return replace(material, spec=spec, parameters=moved, rate_factors=factors)
+
+
+def _decays_moved(optimizer: Optimizer, random: np.random.Generator) -> Optimizer:
+    """Return the optimizer with every decay one step of float32 away.
+
+    A framework that computes 1 - 0.999 in float32 is 1.3e-5 of it off, as TensorFlow's Adam is,
+    and so is its second moment.
+    """
+    decays = [name for name in DECAYS if getattr(optimizer, name, 0.0)]
+    steps = {name: np.spacing(np.float32(getattr(optimizer, name))) for name in decays}
+    signs = np.where(random.random(len(decays)) < 0.5, -1.0, 1.0)
+    moved = {
+        name: getattr(optimizer, name) + float(sign * steps[name])
+        for name, sign in zip(decays, signs, strict=True)
+    }
+    return optimizer.model_copy(update=moved)
 
 
 def _rate_error(optimizer: object) -> float:

@@ -28,7 +28,7 @@ from harness.spec.load import library, load_spec, parse_spec, spec_from_json
 from harness.spec.model import Spec
 from harness.spec.network import infer
 from harness.spec.nodes import Address, Block, Network, Node, Parameter, Part, addresses
-from harness.spec.training import Adam, AdamW, Augment, RmsProp, Sgd, Training
+from harness.spec.training import Adam, AdamW, Augment, Optimizer, RmsProp, Sgd, Training
 
 __all__ = [
     "LEAKY_SLOPE",
@@ -61,6 +61,7 @@ __all__ = [
     "MaxPool",
     "Network",
     "Node",
+    "Optimizer",
     "Parameter",
     "Part",
     "Residual",
