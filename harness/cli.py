@@ -240,7 +240,9 @@ def predict(
         "Examples:\n\n"
         "python -m harness check --backend all --model mnist-1conv\n\n"
         "python -m harness check -b torch,flax -m my-net.toml --precision float32 --steps 20\n\n"
-        "Exit codes: 0 all are the same network; 1 one differs; 2 wrong usage; 4 one failed."
+        "python -m harness check --model mnist-1conv --seeds 5 --dataset digits --epochs 5\n\n"
+        "Exit codes: 0 all are the same network; 1 one differs; 2 wrong usage; 3 no verdict on "
+        "accuracy; 4 one failed."
     )
 )
 def check(
@@ -256,6 +258,19 @@ def check(
         "cpu"
     ),
     steps: Annotated[int, typer.Option(help="Training steps of the trajectory.")] = 50,
+    seeds: Annotated[
+        int, typer.Option(help="Then train in float32 from so many seeds; compare accuracies.")
+    ] = 0,
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="What to train on, as in run.")
+    ] = "digits",
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Fit the model to the data set's images and classes.")
+    ] = False,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of each training; the model's own, if not given.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Points of accuracy that do not matter.")] = 1.0,
     threads: Annotated[
         int | None, typer.Option(help="CPU cores for each backend; all, if not given.")
     ] = None,
@@ -272,18 +287,24 @@ def check(
     """Prove that backends compute the same network, or name the first layer that differs."""
     from rich.console import Console
 
-    from harness import registry, spec
+    from harness import data, registry, spec
     from harness.check.check import check as carry_out
     from harness.check.check import prepare_material
     from harness.check.report import CheckFolder
+    from harness.check.seeds import plan_seeds, train_seeds
+    from harness.run.plan import fit as fit_to
     from harness.run.plan import make_plan
     from harness.show.checks import check_table, remarks
-    from harness.show.progress import PlainProgress
+    from harness.show.progress import PlainProgress, make_listener
 
+    chosen_spec = spec.load_spec(model)
+    loaded = data.load(dataset) if seeds or fit else None
+    if fit and loaded:
+        chosen_spec = fit_to(chosen_spec, loaded)
     known = registry.describe()
     chosen, skipped = registry.select(backend, known)
     plan = make_plan(
-        spec.load_spec(model),
+        chosen_spec,
         "check",
         chosen,
         known,
@@ -293,12 +314,16 @@ def check(
         timeout=timeout,
         timed=False,
     )
+    trainings = plan_seeds(plan, loaded, seeds, epochs, margin) if seeds and loaded else None
     material = prepare_material(plan, steps)
     folder = CheckFolder(out)
     messages, output = Console(stderr=True, quiet=quiet), Console()
     for info, reason in skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
     checked = carry_out(plan, material, folder, PlainProgress(messages))
+    if trainings:
+        listener = make_listener(messages, quiet)
+        checked = train_seeds(trainings, checked, folder.path / "accuracy", listener)
     report = folder.write(checked)
     if as_json:
         print(json.dumps(report, indent=2, ensure_ascii=False))

@@ -27,12 +27,12 @@ RANK = {
     "registry": 3,
     "machine": 3,
     "run": 4,
-    "check": 5,
     "verdict": 5,
     "exchange": 5,
-    "show": 6,
+    "check": 6,
+    "show": 7,
 }
-TOP = 7
+TOP = 8
 BACKENDS_MAY = ("backends", "harness.contract", "harness.spec")
 
 
@@ -143,7 +143,7 @@ BAD = [
     ("contract.py", "import harness.registry", "is not below contract"),
     ("run/x.py", "from harness.check import ladder", "is not below run"),
     ("run/x.py", "def f():\n    from harness.show import table", "is not below run"),
-    ("check/x.py", "from harness.verdict import accuracy", "is not below check"),
+    ("verdict/x.py", "from harness.exchange import graph", "is not below verdict"),
     ("verdict/x.py", "import harness.check", "is not below verdict"),
     ("run/x.py", "from harness.exchange import graph", "is not below run"),
     ("exchange/x.py", "from harness.check import ladder", "is not below exchange"),

@@ -11,6 +11,7 @@ from harness.check.detective import start_reference
 from harness.check.ladder import Finding, Ladder
 from harness.check.material import Material, make_material
 from harness.check.report import CheckFolder
+from harness.check.seeds import Seeds
 from harness.errors import Interrupted, UsageError
 from harness.run.arrays import write_arrays
 from harness.run.bench import Bench
@@ -30,14 +31,23 @@ class Checked:
     material: Material
     findings: list[Finding]
     seconds: float
+    accuracy: Seeds | None = None
 
     @property
     def exit_code(self) -> int:
-        """0: the same network everywhere; 1: some differ; 4: a backend failed."""
+        """0: the same network everywhere; 1: some differ; 3: no verdict on accuracy; 4: failed."""
         states = {finding.status for finding in self.findings}
-        if states - {"ok", "differs", "not reached"}:
+        if self.accuracy:
+            states |= self.accuracy.states
+        if states - {"ok", "differs", "not reached", "inconclusive"}:
             return 4
-        return int("differs" in states)
+        return 1 if "differs" in states else 3 if "inconclusive" in states else 0
+
+    @property
+    def climbed(self) -> list[str]:
+        """The labels of the backends that agreed on every rung."""
+        ended = {f.cell.info.label for f in self.findings if f.status != "ok"}
+        return [info.label for info in self.plan.backends if info.label not in ended]
 
 
 def prepare_material(plan: Plan, steps: int) -> Material:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.check.ladder import Finding
 from harness.check.questions import RUNGS
+from harness.check.seeds import Seeds
 from harness.errors import UsageError
 from harness.machine import commit, describe_machine
 from harness.run.cell import Cell
@@ -80,12 +81,13 @@ def describe(checked: Checked, check_id: str) -> dict[str, Any]:
         "machine_key": machine["machine_key"],
         "commit": head,
         "dirty": dirty,
-        "backends": [_backend(found) for found in cells.values()],
+        "backends": [_backend(found, checked.accuracy) for found in cells.values()],
     }
 
 
-def _backend(findings: list[Finding]) -> dict[str, Any]:
+def _backend(findings: list[Finding], accuracy: Seeds | None) -> dict[str, Any]:
     cell = findings[0].cell
+    last = accuracy.finding(cell.info.label, cell.device) if accuracy else None
     order = {rung: number for number, rung in enumerate(RUNGS)}
     return {
         "label": cell.label,
@@ -97,8 +99,11 @@ def _backend(findings: list[Finding]) -> dict[str, Any]:
         "versions": cell.facts.get("versions", ""),
         "verdict": verdict(cell, findings),
         "rungs": [
-            _rung(finding)
-            for finding in sorted(findings, key=lambda finding: order.get(finding.rung, -1))
+            *(
+                _rung(finding)
+                for finding in sorted(findings, key=lambda finding: order.get(finding.rung, -1))
+            ),
+            *([last] if last else []),
         ],
     }
 

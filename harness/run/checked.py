@@ -55,4 +55,4 @@ def _answer(rows: list[Row]) -> str:
     for row in rows:
         if row.get("status") == "differs":
             return f"differs at {row.get('rung')}: {row.get('where')}"
-    return "verified" if statuses == {"ok"} else ""
+    return "verified" if statuses - {"inconclusive"} == {"ok"} else ""  # accuracy may be so

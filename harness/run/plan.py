@@ -80,13 +80,13 @@ def make_plan(
     epochs = spec.training.epochs if epochs is None else epochs
     batch_size = spec.training.batch_size if batch_size is None else batch_size
     threads = cpus if threads is None else threads
-    _check_range("--epochs", epochs, 1, MOST_EPOCHS)
-    _check_range("--batch-size", batch_size, 1, MOST_BATCH)
-    _check_range("--seeds", seeds, 1, MOST_SEEDS)
-    _check_range("--threads", threads, 1, cpus)
-    _check_range("--timeout", timeout, 1.0, MOST_TIMEOUT)
+    check_range("--epochs", epochs, 1, MOST_EPOCHS)
+    check_range("--batch-size", batch_size, 1, MOST_BATCH)
+    check_range("--seeds", seeds, 1, MOST_SEEDS)
+    check_range("--threads", threads, 1, cpus)
+    check_range("--timeout", timeout, 1.0, MOST_TIMEOUT)
     if block_steps is not None:
-        _check_range("--block-steps", block_steps, 1, 1_000_000)
+        check_range("--block-steps", block_steps, 1, 1_000_000)
     _check_word("--device", device, get_args(DeviceRequest))
     _check_word("--precision", precision, get_args(Precision))
     _check_word("--environment", environment, get_args(Environment))
@@ -116,7 +116,13 @@ def make_plan(
     )
 
 
-def _check_range(option: str, value: float, low: float, high: float) -> None:
+def check_range(option: str, value: float, low: float, high: float) -> None:
+    """See that an option's value lies within its range.
+
+    Raises:
+        UsageError: it does not.
+
+    """
     if not low <= value <= high:
         near = min(max(value, low), high) if value == value else low
         raise UsageError(

@@ -21,8 +21,10 @@ class AccuracyVerdict:
     """The answer for a group of backends, and for the pair that decides it.
 
     `difference` is the mean over seeds of `pair`'s first less its second, `low` and `high` its
-    interval of confidence `1 - 2 alpha`; all are shares, as is `margin`. `seeds_needed` is how
-    many would settle an inconclusive answer if the figures stayed as they are, where any would.
+    interval of confidence `1 - 2 alpha`; all are shares, as is `margin`. `power` is the chance that
+    so many seeds, scattered like these, have for the answer `comparable` where in truth there is no
+    difference. `seeds_needed` is how many would settle an inconclusive answer if the figures stayed
+    as they are, where any would.
     """
 
     answer: Answer
@@ -31,6 +33,7 @@ class AccuracyVerdict:
     difference: float = 0.0
     low: float = 0.0
     high: float = 0.0
+    power: float | None = None
     seeds_needed: int | None = None
 
 
@@ -45,13 +48,33 @@ def judge_accuracy(
     outside, at `alpha` over the number of pairs (Bonferroni). Fewer than two seeds or backends
     are not judged.
     """
+    return _worst(_judge_pairs(by_backend, margin, alpha), margin)
+
+
+def judge_each(
+    by_backend: Mapping[str, Sequence[float]], margin: float = MARGIN, alpha: float = ALPHA
+) -> dict[str, AccuracyVerdict]:
+    """Return for each backend the worst verdict of the pairs that it is part of."""
+    judged = _judge_pairs(by_backend, margin, alpha)
+    return {name: _worst([v for v in judged if name in v.pair], margin) for name in by_backend}
+
+
+def _judge_pairs(
+    by_backend: Mapping[str, Sequence[float]], margin: float, alpha: float
+) -> list[AccuracyVerdict]:
     pairs = list(itertools.combinations(by_backend, 2))
-    count = min(map(len, by_backend.values()), default=0)
-    if count < 2 or not pairs:
-        return AccuracyVerdict("not judged", margin)
-    judged = [_judge_pair(by_backend, pair, margin, alpha, len(pairs)) for pair in pairs]
+    if min(map(len, by_backend.values()), default=0) < 2:
+        return []
+    return [_judge_pair(by_backend, pair, margin, alpha, len(pairs)) for pair in pairs]
+
+
+def _worst(judged: Sequence[AccuracyVerdict], margin: float) -> AccuracyVerdict:
     order: tuple[Answer, ...] = ("different", "inconclusive", "comparable")
-    return min(judged, key=lambda v: (order.index(v.answer), -max(abs(v.low), abs(v.high))))
+    return min(
+        judged,
+        key=lambda v: (order.index(v.answer), -max(abs(v.low), abs(v.high))),
+        default=AccuracyVerdict("not judged", margin),
+    )
 
 
 def _judge_pair(
@@ -75,7 +98,22 @@ def _judge_pair(
     needed = None
     if answer == "inconclusive":
         needed = _seeds_needed(count, deviation, abs(margin - abs(mean)), alpha / pairs)
-    return AccuracyVerdict(answer, margin, pair, mean, mean - half, mean + half, needed)
+    power = _power(count, half, margin, alpha)
+    return AccuracyVerdict(answer, margin, pair, mean, mean - half, mean + half, power, needed)
+
+
+def _power(count: int, half: float, margin: float, alpha: float) -> float:
+    """Return the power of two one-sided tests at no difference: 2 F(margin / se - t) - 1.
+
+    F is Student's distribution with `count - 1` degrees of freedom, t its quantile at 1 - alpha:
+    the approximation of Phillips (1990) by a central distribution. `half` is t times se.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    if half == 0:
+        return 1.0
+    quantile = float(stdtrit(count - 1, 1 - alpha))
+    return max(2 * float(stdtr(count - 1, margin * quantile / half - quantile)) - 1, 0.0)
 
 
 def _half_width(count: int, deviation: float, alpha: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -25,7 +26,7 @@ from harness.show.checks import check_table, remarks
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("small.toml").write_text(MODEL)
-    known = [*map(fake, ("plain", "epsilon", "crashing")), NUMPY]
+    known = [*map(fake, ("", "plain", "epsilon", "crashing", "lazy")), NUMPY]
     monkeypatch.setattr(registry, "describe", lambda: known)
 
 
@@ -70,6 +71,52 @@ def test_a_crash_is_exit_code_4_and_json_says_where(capsys):
     assert found["precision"] == "float64"
     assert found["steps"] == 4
     assert backends["reference"]["rungs"][0]["rung"] == NUMERIC
+
+
+TRAININGS = ["--seeds", "2", "--dataset", "synthetic:8x8x2:3:240", "--epochs", "4", "--quiet"]
+
+
+def test_equal_accuracies_over_seeds_are_the_last_rung(capsys):
+    assert harness("-b", "fake@plain,fake", *TRAININGS, "--out", "found") == 0
+    head, one, other, *rest = capsys.readouterr().out.splitlines()
+    assert head.split() == ["backend", *RUNGS, "accuracy"]
+    assert one.split()[-3:] == other.split()[-3:] == ["ok", "0.00", "pt"]
+    assert "comparable within 1 point" in " ".join(" ".join(rest).split())
+    assert Path("found/accuracy/summary.csv").is_file()
+    with Path("found/check.csv").open() as file:
+        last = [row for row in csv.DictReader(file) if row["rung"] == "accuracy"]
+    assert [row["status"] for row in last] == ["ok", "ok"]
+    assert last[0]["topic"] == "over 2 seeds, against fake on cpu"
+
+
+def test_who_trains_otherwise_when_nobody_looks_fails_the_last_rung(capsys):
+    assert harness("-b", "fake@lazy,fake", *TRAININGS, "--margin", "0.01") in (1, 3)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 of 2 are the same network" in said
+    assert re.search(
+        r"Accuracy of fake@lazy, over 2 seeds, against fake on cpu: (diff|no ver)", said
+    )
+
+
+def test_one_backend_alone_has_nobody_to_be_compared_with(capsys):
+    assert harness("-b", "fake@plain", *TRAININGS) == 0
+    head, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == ["backend", *RUNGS]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--seeds", "1"], "--seeds 1; allowed: 2 to"),
+        (["--seeds", "3", "--margin", "0"], "--margin 0; allowed: 0.01 to 50"),
+        (["--seeds", "3", "--epochs", "0"], "--epochs 0; allowed: 1 to"),
+        (["--seeds", "3", "--dataset", "digits"], "--fit"),
+    ],
+)
+def test_trainings_that_cannot_be_are_refused_before_the_climb(options, named, capsys):
+    assert harness("-b", "fake@plain,fake", *options, "--out", "found") == 2
+    assert named in " ".join(capsys.readouterr().err.split())
+    assert not Path("found").exists()
 
 
 def test_a_later_run_of_the_same_network_says_what_was_found():

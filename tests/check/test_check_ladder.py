@@ -31,6 +31,7 @@ FAULTS = {
     "unbiased": ("update", "after step 1", "bn1.variance", "unbiased estimate"),
     "decay": ("update", "after step 1", "bn1.mean", "decay 0.99 instead of 0.9"),
     "frozen": ("update", "after step 1", "dense1.bias", "before the training"),
+    "forgetful": ("update", "after step 1", "conv1.kernel.velocity", "1/2"),
     "keras": ("update", "after step 2", "conv1.kernel", "inside the momentum's velocity"),
     "momentum": ("update", "after step 2", "conv1.kernel", "momentum 0.5 instead of 0.9"),
     "diverging": ("trajectory", "step 1", "loss", "no finite number"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from harness.verdict.accuracy import judge_accuracy
+from harness.verdict.accuracy import judge_accuracy, judge_each
 
 
 def test_nearly_the_same_accuracies_are_comparable():
@@ -43,6 +43,25 @@ def test_the_interval_is_that_of_two_one_sided_t_tests():
     interval = ttest_1samp(differences, 0).confidence_interval(0.90)
     assert verdict.low == pytest.approx(interval.low)
     assert verdict.high == pytest.approx(interval.high)
+
+
+def test_the_power_is_how_often_equal_backends_are_found_comparable():
+    rng = np.random.default_rng(2)
+    said, found = [], 0
+    for _ in range(1000):
+        verdict = judge_accuracy({"a": 0.9 + rng.normal(0, 0.008, 6), "b": np.full(6, 0.9)})
+        said.append(verdict.power)
+        found += verdict.answer == "comparable"
+    assert np.mean(said) == pytest.approx(found / 1000, abs=0.05)
+    assert 0.2 < found / 1000 < 0.9
+
+
+def test_each_backend_has_the_worst_verdict_of_its_pairs():
+    found = judge_each({"a": [0.98, 0.98], "b": [0.98, 0.98], "c": [0.90, 0.90]})
+    assert {name: v.answer for name, v in found.items()} == dict.fromkeys("abc", "different")
+    found = judge_each({"a": [0.98, 0.98], "b": [0.98, 0.981], "c": [0.98, 0.95]})
+    assert found["a"].pair == ("a", "c")
+    assert found["b"].pair == ("b", "c")
 
 
 def test_the_error_rate_is_kept_at_the_edge_of_the_margin():
