@@ -9,8 +9,9 @@ from time import monotonic
 import numpy as np
 
 from harness.check import questions
-from harness.check.causes import Evidence, likely_cause
+from harness.check.causes import likely_cause
 from harness.check.detective import Detective, reopen
+from harness.check.evidence import Evidence
 from harness.check.material import Material
 from harness.check.numeric import TOLERANCE as NUMERIC_TOLERANCE
 from harness.check.numeric import compare_numerically

@@ -88,6 +88,8 @@ def _of_layer(node: Node) -> Changes:
             yield from _epsilons(layer.epsilon)
         case _:
             pass
+    if isinstance(layer, Conv) and layer.padding == "same" and max(layer.dilation) > 1:
+        yield "as without its dilation", {"dilation": (1,) * len(layer.dilation)}
     if isinstance(layer, Conv | Conv2DTranspose | MaxPool | AvgPool):
         yield from _paddings(node)
 

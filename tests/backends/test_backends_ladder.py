@@ -10,7 +10,8 @@ from studies import installed, network
 from test_backends_mutants import MUTANTS
 
 from harness.check import questions
-from harness.check.causes import Evidence, likely_cause
+from harness.check.causes import likely_cause
+from harness.check.evidence import Evidence
 from harness.check.ladder import settled
 from harness.check.material import make_material
 from harness.check.places import judge
@@ -182,6 +183,75 @@ MORE = {
         ("self.conv6(x)[:, :, 1:, :]", "self.conv6(x)[:, :, :-1, :]"),
         "forward: conv6 (evaluation)",
         "larger half on the other side",
+    ),
+    "dilation ignored": (
+        "torch groups",
+        ("padding=2, dilation=2, bias=False", "padding=1, bias=False"),
+        "forward: conv4 (evaluation)",
+        "without its dilation",
+    ),
+    "channels in another order": (
+        "torch groups",
+        ("x = self.conv1(x)", "x = self.conv1(x).flip(1)"),
+        "forward: conv1 (evaluation)",
+        "channels in another order: 7, 6, 5, 4, 3, 2, 1, 0",
+    ),
+    "groups that get each other's channels": (
+        "torch groups",
+        ("x = self.conv3(x)", "x = self.conv3(x.flip(1))"),
+        "forward: conv3 (evaluation)",
+        "",
+    ),
+    "dropout by the mask's reverse": (
+        "tensorflow drawn",
+        (
+            "x = tf.nn.experimental.general_dropout(x, 0.25, self.rng.uniform)",
+            "x = (x - 0.75 * tf.nn.experimental.general_dropout(x, 0.25, self.rng.uniform)) / 0.25",
+        ),
+        "forward: dropout1 (training)",
+        "",
+    ),
+    "no bias correction": (
+        "keras blocks",
+        ("rate = learning_rate * correction / (1 - self.beta_1**t)", "rate = learning_rate"),
+        "update: conv1.kernel (after step 1)",
+        "without the bias correction",
+    ),
+    "every gradient clipped by itself": (
+        "torch activations",
+        (
+            "torch._foreach_mul_(gradients, 0.05 / norm.clamp(min=0.05))",
+            "[gradient.clamp_(-1e-4, 1e-4) for gradient in gradients]",
+        ),
+        "update: conv1.kernel (after step 1)",
+        "",
+    ),
+    "a schedule one step late": (
+        "torch pools",
+        (
+            "for batch, learning_rate in zip(order, learning_rates):",
+            "for batch, learning_rate in zip(order, learning_rates[:1] + learning_rates):",
+        ),
+        "trajectory: loss (step 3)",
+        "",
+    ),
+    "the rows after those asked for": (
+        "torch pools",
+        ("images[batch]", "images[batch - 1]"),
+        "update: loss (step 1)",
+        "",
+    ),
+    "operands of ten bits, as in TF32": (
+        "torch groups",
+        ("x = self.conv1(x)", "x = self.conv1(torch.round(x * 2**10) / 2**10)"),
+        "forward: conv1 (evaluation)",
+        "",
+    ),
+    "an optimizer's moments lost on the way": (
+        "torch blocks",
+        ("    optimizer.step()", "    optimizer.step()\n    optimizer.state.clear()"),
+        "update: conv1.kernel.first_moment (after step 1)",
+        "",
     ),
     "a partial batch cut short": (
         "torch pools",
