@@ -32,6 +32,22 @@ app = typer.Typer(
 ImportFolder = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for NAME.toml and NAME.safetensors.")
 ]
+BackendNames = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        "-b",
+        help="Names, name@variant, globs, by commas; or all. All, without --plugin.",
+    ),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE:CLASS",
+        help="A backend that is not registered, module:Class[@variant]; may be repeated.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -46,10 +62,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
     )
 )
 def run(
-    backend: Annotated[
-        str,
-        typer.Option("--backend", "-b", help="Names, name@variant, globs, by commas; or all."),
-    ] = "all",
+    backend: BackendNames = None,
+    plugin: Plugins = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
     ] = "mnist-2conv",
@@ -110,8 +124,7 @@ def run(
     if loaded:
         chosen_spec = fit_to(chosen_spec, loaded)
     given = read_weights(initial_weights, chosen_spec) if initial_weights else None
-    known = registry.describe()
-    chosen, skipped = registry.select(backend, known)
+    chosen, skipped, known = registry.choose(backend, plugin or [])
     plan = make_plan(
         chosen_spec,
         dataset,
@@ -159,10 +172,8 @@ def predict(
     weights: Annotated[
         Path, typer.Option("--weights", "-w", help="A file that run --save-weights wrote.")
     ],
-    backend: Annotated[
-        str,
-        typer.Option("--backend", "-b", help="Names, name@variant, globs, by commas; or all."),
-    ] = "all",
+    backend: BackendNames = None,
+    plugin: Plugins = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="Instead of the spec inside the file of weights."),
@@ -202,8 +213,7 @@ def predict(
     if output:
         check_place(output)
     given = read_weights(weights, spec.load_spec(model) if model else None)
-    known = registry.describe()
-    chosen, skipped = registry.select(backend, known)
+    chosen, skipped, known = registry.choose(backend, plugin or [])
     plan = make_plan(
         given.spec,
         dataset,
@@ -240,16 +250,15 @@ def predict(
         "Examples:\n\n"
         "python -m harness check --backend all --model mnist-1conv\n\n"
         "python -m harness check -b torch,flax -m my-net.toml --precision float32 --steps 20\n\n"
+        "python -m harness check --plugin mypackage:MyBackend --model mnist-1conv\n\n"
         "python -m harness check --model mnist-1conv --seeds 5 --dataset digits --epochs 5\n\n"
         "Exit codes: 0 all are the same network; 1 one differs; 2 wrong usage; 3 no verdict on "
         "accuracy; 4 one failed."
     )
 )
 def check(
-    backend: Annotated[
-        str,
-        typer.Option("--backend", "-b", help="Names, name@variant, globs, by commas; or all."),
-    ] = "all",
+    backend: BackendNames = None,
+    plugin: Plugins = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
     ] = "mnist-2conv",
@@ -301,8 +310,7 @@ def check(
     loaded = data.load(dataset) if seeds or fit else None
     if fit and loaded:
         chosen_spec = fit_to(chosen_spec, loaded)
-    known = registry.describe()
-    chosen, skipped = registry.select(backend, known)
+    chosen, skipped, known = registry.choose(backend, plugin or [])
     plan = make_plan(
         chosen_spec,
         "check",

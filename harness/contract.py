@@ -15,6 +15,7 @@ session, `load` and `reset` before anything else, `close` last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import get_protocol_members
 
 from harness.spec import Spec
 
@@ -209,3 +211,48 @@ def import_source(path: Path) -> Any:
     sys.modules[name] = module  # so that tracebacks and dataclasses find their module
     module_spec.loader.exec_module(module)
     return module
+
+
+def missing_members(thing: object, protocol: type) -> list[str]:
+    """Return what `protocol`, `Backend` or `Session`, has and `thing` lacks, by name."""
+    values = {"name", "variants", "in_all"}
+    return sorted(
+        member
+        for member in get_protocol_members(protocol)
+        if not (hasattr(thing, member) if member in values else callable(_get(thing, member)))
+    )
+
+
+def _get(thing: object, member: str) -> object:
+    return getattr(thing, member, None)
+
+
+def faults_of(backend: object) -> list[str]:
+    """Return all that keeps an object from being a `Backend`, as far as can be seen unused."""
+    missing = missing_members(backend, Backend)
+    faults = [f"it has no {', '.join(missing)}"] if missing else []
+    name, variants = _get(backend, "name"), _get(backend, "variants")
+    if "name" not in missing and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        faults.append(f"name is {name!r}; allowed: letters, digits, - and _")
+    if "variants" not in missing and not _are_variants(variants):
+        faults.append(
+            f'variants is {variants!r}; allowed: modules by variant, as {{"": ("torch",)}}, with '
+            'the default one, ""'
+        )
+    if "in_all" not in missing and not isinstance(_get(backend, "in_all"), bool):
+        faults.append(f"in_all is {_get(backend, 'in_all')!r}; allowed: True or False")
+    return faults
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def _are_variants(value: object) -> bool:
+    if not isinstance(value, Mapping) or "" not in value:
+        return False
+    are_named = all(isinstance(k, str) and (not k or _NAME.fullmatch(k)) for k in value)
+    are_listed = all(
+        isinstance(v, Sequence) and not isinstance(v, str) and all(isinstance(m, str) for m in v)
+        for v in value.values()
+    )
+    return are_named and are_listed

@@ -1,7 +1,7 @@
-"""Which backends there are: entry points of the group `harness.backends`.
+"""Which backends there are: entry points of the group `harness.backends`, and plug-ins by target.
 
-The harness itself never imports a backend. `describe` asks a short-lived process to load the
-classes (which do not import their frameworks) and say what they are.
+The harness itself never imports a backend. `describe` and `describe_plugin` ask a short-lived
+process to load the classes (which do not import their frameworks) and say what they are.
 """
 
 from __future__ import annotations
@@ -11,13 +11,20 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points, packages_distributions, version
-from typing import Any
+from typing import Any, NamedTuple
 
-from harness.errors import HarnessError, NotInstalledError, UsageError, did_you_mean
+from harness.contract import faults_of
+from harness.errors import (
+    HarnessError,
+    NotInstalledError,
+    UsageError,
+    WorkerError,
+    did_you_mean,
+)
 
 GROUP = "harness.backends"
 DESCRIBE_SECONDS = 120.0
@@ -102,31 +109,157 @@ def describe() -> list[BackendInfo]:
         HarnessError: that process failed.
 
     """
+    found, problem = _described("")
+    if found is None:
+        raise HarnessError(f"cannot list the backends: {problem}")
+    return found
+
+
+def describe_plugin(target: str) -> list[BackendInfo]:
+    """Describe the variants of the class `module:Class`, whether it is registered or not.
+
+    It is loaded in a process of its own: from the current folder, or from an installed package.
+
+    Raises:
+        UsageError: it cannot be loaded, or is no backend; the message says all that is wrong.
+        WorkerError: it ended or blocked the process that loaded it.
+
+    """
+    module, colon, name = target.partition(":")
+    if not colon or not name.isidentifier() or not all(map(str.isidentifier, module.split("."))):
+        raise UsageError(
+            f"--plugin {target!r}; allowed: module:Class, or module:Class@variant. "
+            "Try: --plugin mypackage:MyBackend"
+        )
+    found, problem = _described(target)
+    if found is None:
+        raise WorkerError(f"--plugin {target}: {problem}", "crashed")
+    if found[0].error:
+        raise UsageError(f"--plugin {target}: {found[0].error}")
+    return found
+
+
+def _described(target: str) -> tuple[list[BackendInfo] | None, str]:
+    """Have another process describe one class, or with "" all that are registered.
+
+    Returns:
+        What it said, or None and why it said nothing.
+
+    """
+    code = "import sys; from harness import registry; registry.print_description(sys.argv[1])"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", "from harness import registry; registry.print_description()"],
+            [sys.executable, "-c", code, target],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=DESCRIBE_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise HarnessError(
-            f"cannot list the backends: a plug-in did not load in {DESCRIBE_SECONDS:g} s"
-        ) from None
+        return None, f"a plug-in did not load in {DESCRIBE_SECONDS:g} s"
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode != 0 or not lines:
-        raise HarnessError(f"cannot list the backends:\n{done.stderr.strip()[-2000:]}")
-    return [
-        BackendInfo(**{**item, "missing": tuple(item["missing"])})
-        for item in json.loads(lines[0].removeprefix(MARK))
-    ]
+        said = done.stderr.strip()[-2000:]
+        ended = f"the process that loads a plug-in ended with exit code {done.returncode}"
+        return None, f"{ended}\n{said}" if said else ended
+    items = json.loads(lines[0].removeprefix(MARK))
+    return [BackendInfo(**{**item, "missing": tuple(item["missing"])}) for item in items], ""
 
 
-def print_description() -> None:
-    """Print `describe_here` as one line of JSON, whatever plug-ins print; for `describe`."""
-    infos = [asdict(info) for info in describe_here()]
-    print(f"\n{MARK}{json.dumps(infos)}")
+def print_description(target: str) -> None:
+    """Print, for `_described`, one line of JSON, whatever plug-ins print."""
+    infos = describe_plugin_here(target) if target else describe_here()
+    print(f"\n{MARK}{json.dumps([asdict(info) for info in infos])}")
+
+
+def describe_plugin_here(target: str) -> list[BackendInfo]:
+    """Load one class in this process, and describe its variants, or say why it is no backend."""
+    try:
+        backend = _plugin(target)
+        faults = faults_of(backend)
+        if faults:
+            raise LookupError(f"{target} is no backend: {'; '.join(faults)}. {_READ}")
+        return _variants(backend.name, target, _INSTALL, packages_distributions())
+    except LookupError as error:
+        reason = str(error.args[0])
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+    return [BackendInfo("", "", target, False, (), {}, "", reason)]
+
+
+_READ = "Read: docs/adding-a-backend.md"
+_INSTALL = "pip install what its author names"
+
+
+def _plugin(target: str) -> Any:
+    """Import a class and make one.
+
+    Raises:
+        LookupError: there is no such module or class; the message says what there is.
+
+    """
+    module, _, name = target.partition(":")
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # of something that the module imports
+        raise LookupError(
+            f"there is no module {error.name!r}, in the current folder or installed in "
+            f"{sys.prefix}. Try: pip install -e FOLDER_OF_THE_PLUG_IN"
+        ) from None
+    if not isinstance(getattr(loaded, name, None), type):
+        own = [k for k, v in vars(loaded).items() if isinstance(v, type) and v.__module__ == module]
+        classes = f"its own: {', '.join(own)}" if own else "it has none of its own"
+        raise LookupError(f"module {module!r} has no class {name!r}; {classes}")
+    return load_backend(target)
+
+
+class Choice(NamedTuple):
+    """The backends chosen, those left out with the reason, and all there are."""
+
+    chosen: list[BackendInfo]
+    skipped: list[tuple[BackendInfo, str]]
+    known: list[BackendInfo]
+
+
+def choose(backend: str | None, plugins: Sequence[str]) -> Choice:
+    """Resolve what `--backend` names, and what `--plugin` does, each as often as it was given.
+
+    Without either it is `all`. A plug-in's variants are known to `--backend`, too.
+
+    Raises:
+        UsageError: as `select` and `describe_plugin`; or a plug-in has the name of another backend.
+        NotInstalledError: as `select`.
+        WorkerError: as `describe_plugin`.
+
+    """
+    known = describe()
+    labels = []
+    for plugin in plugins:
+        target, at, variant = plugin.partition("@")
+        found = describe_plugin(target)
+        name = found[0].backend
+        same = [info for info in known if info.backend == name]
+        if any(info.target != target for info in same):
+            raise UsageError(
+                f"--plugin {plugin}: a backend named {name!r} is there already, {same[0].target}. "
+                f"Try: another `name` in {target}"
+            )
+        allowed = [info.variant for info in found]
+        if variant not in allowed or (at and not variant):
+            there_are = ", ".join(filter(None, allowed)) or "none but the default one"
+            raise UsageError(
+                f"--plugin {plugin}: unknown variant {variant!r}; it has: {there_are}."
+                f"{did_you_mean(variant, allowed)} Try: --plugin {target}"
+            )
+        known += [] if same else found
+        labels.append(f"{name}@{variant}" if variant else name)
+    if backend is not None or not labels:
+        labels.append("all" if backend is None else backend)
+    return Choice(*select(",".join(labels), known), known)
 
 
 def select(

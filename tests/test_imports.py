@@ -24,15 +24,16 @@ RANK = {
     "spec": 2,
     "data": 2,
     "contract": 3,
-    "registry": 3,
     "machine": 3,
-    "run": 4,
-    "verdict": 5,
-    "exchange": 5,
-    "check": 6,
-    "show": 7,
+    "registry": 4,
+    "run": 5,
+    "verdict": 6,
+    "exchange": 6,
+    "check": 7,
+    "testing": 8,
+    "show": 8,
 }
-TOP = 8
+TOP = 9
 BACKENDS_MAY = ("backends", "harness.contract", "harness.spec")
 
 

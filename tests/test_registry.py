@@ -226,7 +226,7 @@ def test_broken_plug_ins_do_not_hide_the_others(plugins):
 
 def test_a_description_that_fails_is_an_error_with_its_reason(plugins):
     (plugins / "own_plugin.py").write_text("import os\nos.write(2, b'why it failed')\nos._exit(1)")
-    with pytest.raises(HarnessError, match="cannot list the backends:\nwhy it failed"):
+    with pytest.raises(HarnessError, match="ended with exit code 1\nwhy it failed"):
         describe()
 
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import Backend, Session, Setting
+from harness.contract import Backend, Session, Setting, missing_members
 from harness.registry import load_backend
 from harness.run.messages import read_message, write_message
 from harness.spec import Spec, spec_from_json
@@ -59,6 +59,8 @@ class Worker:
         started = perf_counter()
         self.session = self.backend.open(path, self.spec, self.variant, self.setting)
         seconds = perf_counter() - started
+        if missing := missing_members(self.session, Session):
+            raise TypeError(f"{type(self.session).__name__} has no method {', '.join(missing)}")
         self.data = Path(fields["data"])
         self.session.load(self._array("train_images"), self._array("train_targets"))
         return {"seconds": seconds}, {}
