@@ -59,7 +59,7 @@ class Interrupted(HarnessError):  # noqa: N818 (not a fault)
 class WorkerError(HarnessError):
     """A worker process failed; `status` is the word for it in the results.
 
-    `status` is one of `crashed`, `timed-out`, `out-of-memory`, `failed`.
+    `status` is one of `crashed`, `timed-out`, `out-of-memory`, `failed`, `early`.
     """
 
     exit_code = 4

@@ -1,4 +1,4 @@
-"""Before training: import, build, first step, comparison with the reference, warm-up.
+"""Before training: import, build, first step, comparison with the reference, self-test, warm-up.
 
 The first step comes before the comparison, as that would compile most of what it needs, and the
 compile seconds would say little. Its result is not kept.
@@ -6,6 +6,7 @@ compile seconds would say little. Its result is not kept.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contract import Device
-from harness.errors import UsageError
+from harness.errors import UsageError, WorkerError
 from harness.machine import may_have_gpu
 from harness.run.agreement import check_batch, check_parameters, compare
 from harness.run.arrays import run_arrays, write_arrays
@@ -23,6 +24,7 @@ from harness.run.bench import Bench
 from harness.run.blocks import Block, steps_per_block, training_blocks
 from harness.run.cell import Cell, begin_import, end_import, open_cell, start_cell
 from harness.run.checked import network_hash, newest_check
+from harness.run.pending import Pending
 from harness.run.process import WorkerProcess, first_to_answer
 from harness.spec import infer
 
@@ -45,6 +47,7 @@ def prepare(bench: Bench) -> None:
     bench.each("build", lambda cell: open_cell(cell, bench.folder, bench.scratch))
     bench.each("first step", lambda cell: _first_step(bench, cell))
     _check(bench, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
+    bench.each("self-test", lambda cell: _refuse_early(bench, cell))
     _warm_up(bench)
 
 
@@ -156,6 +159,23 @@ def _check(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
         bench.listener.agreed(cell.label, agreement)
 
     bench.each("check", check)
+
+
+def _refuse_early(bench: Bench, cell: Cell) -> None:
+    """See that the backend's clock readings mean something: see `pending`.
+
+    One that returns early takes no more part: what it left undone would fall into the others' turns.
+
+    Raises:
+        WorkerError: with status `early`; and as `Cell.ask`.
+
+    """
+    block, parameters = _first_blocks(bench, 1)[0], bench.initial(bench.plan.seeds[0])
+    arrays = {**parameters, "batch": block.order[0]}
+    fields, _ = cell.ask("pending", arrays, rate=float(block.rates[0]))
+    found = Pending(**{field.name: fields[field.name] for field in dataclasses.fields(Pending)})
+    if found.is_early:
+        raise WorkerError(f"{cell.label}: {found}", "early")
 
 
 def _warm_up(bench: Bench) -> None:

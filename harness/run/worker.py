@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO, NamedTuple
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from harness.contract import Backend, Session, Setting, missing_members
 from harness.registry import load_backend
 from harness.run.messages import read_message, write_message
+from harness.run.pending import measure_pending
 from harness.spec import Spec, spec_from_json
 
 Fields = dict[str, Any]
@@ -98,6 +100,11 @@ class Worker:
         seconds = perf_counter() - started
         return {"seconds": seconds}, {"losses": np.asarray(losses, np.float64)}
 
+    def pending(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Measure how much work is left when `train` returns, from the given parameters."""
+        batch, rate = arrays.pop("batch"), float(fields["rate"])
+        return asdict(measure_pending(self.session, arrays, batch, rate, perf_counter)), {}
+
     def activations(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Return every layer's output for `images`, by the layer's name.
 
@@ -148,8 +155,10 @@ class Worker:
         seconds = np.empty(fields["calls"])
         for call in range(fields["calls"]):
             started = perf_counter()
-            self.session.predict(images)
+            logits = self.session.predict(images)
             seconds[call] = perf_counter() - started
+            if not isinstance(logits, np.ndarray):  # which is where the waiting would be
+                raise TypeError(f"predict returned a {type(logits).__name__}, no NumPy array")
         return {}, {"seconds": seconds}
 
     def memory(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
@@ -218,7 +227,7 @@ def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
 
 
 COMMANDS = (
-    "prepare", "open", "load", "reset", "gradients", "train", "activations", "state",
+    "prepare", "open", "load", "reset", "gradients", "train", "pending", "activations", "state",
     "optimizer_state", "evaluate", "predict", "memory", "close",
 )  # fmt: skip
 

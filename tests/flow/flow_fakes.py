@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -164,3 +166,45 @@ class RecordingSession(NumpySession):
 class Recording(Twin):
     name = "recording"
     session = RecordingSession
+
+
+class EarlySession(NumpySession):
+    """Trains in a thread, and returns at once; 5 ms a step, by a clock that nothing else moves."""
+
+    now, asked = 0.0, None
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        sys.modules["__main__"].perf_counter = lambda: self.now  # the worker's
+
+    def train(self, order, learning_rates, masks=None):
+        self.synchronize()
+        self.asked = threading.Event()
+        self.losses = np.zeros(len(order))
+        self.thread = threading.Thread(target=self.compute, args=(order, learning_rates, masks))
+        self.thread.start()
+        return self.losses
+
+    def compute(self, *arguments):
+        self.asked.wait()
+        self.losses[:] = super().train(*arguments)
+        self.now += 0.005 * len(self.losses)
+
+    def synchronize(self):
+        if self.asked is not None:
+            self.asked.set()
+            self.thread.join()
+            self.asked = None
+
+    def state(self):
+        self.synchronize()
+        return super().state()
+
+    def reset(self, parameters, seed):
+        self.synchronize()
+        super().reset(parameters, seed)
+
+
+class Early(Twin):
+    name = "early"
+    session = EarlySession

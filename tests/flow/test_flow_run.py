@@ -242,3 +242,17 @@ def test_a_class_problem_can_be_trained_by_squared_error_on_one_hot_rows(go):
     row = go("twin", seeds=1, model=model).row("twin")
     assert row["status"] == "ok"
     assert row["test_accuracy"] is not None
+
+
+def test_a_backend_that_returns_early_is_refused_and_the_others_are_timed(go):
+    ran = go("early", "twin", seeds=1)
+    row = ran.row("early")
+    assert row["status"] == "early"
+    assert (
+        "early: train returns before its device is done: a block of 10 steps took" in row["error"]
+    )
+    assert row["equivalent"], "it is the same network all the same"
+    assert row["train_images_per_second"] is None
+    assert {s["phase"] for s in ran.samples if s["backend"] == "early"} == {"compile"}
+    assert ran.row("twin")["status"] == "ok"
+    assert ran.row("twin")["train_images_per_second"] > 0

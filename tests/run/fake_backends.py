@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -203,3 +204,72 @@ class FakeBackend:
         self.act("open")
         self.opened = path.read_text()
         return self.session(spec, self.act)
+
+
+class FakeClock:
+    """Moves only when a device computes or something is fetched."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Queued:
+    """A device that computes in a thread, and takes `step` seconds of a clock for each step.
+
+    `waited` is the share of the steps that `train` waits for; the rest is done when it is asked for.
+    """
+
+    def __init__(self, clock: FakeClock, step: float, waited: float, fetch: float = 0.001) -> None:
+        self.clock, self.step, self.waited, self.fetch = clock, step, waited, fetch
+        self.asked: threading.Event | None = None
+
+    def load(self, images: Any, targets: Any) -> None:
+        pass
+
+    def reset(self, parameters: Mapping[str, Any], seed: int) -> None:
+        self.synchronize()
+        self.parameters = dict(parameters)
+
+    def train(self, order: Any, rates: Any, masks: Any = None) -> Lazy:
+        seconds = self.step * len(order)
+        self.clock.pass_(self.waited * seconds)
+        self.asked = threading.Event()
+        self.thread = threading.Thread(target=self.compute, args=((1 - self.waited) * seconds,))
+        self.thread.start()
+        return Lazy(self, rates)
+
+    def compute(self, seconds: float) -> None:
+        assert self.asked is not None
+        self.asked.wait()  # so that no reading of the clock depends on who comes first
+        self.clock.pass_(seconds)
+
+    def synchronize(self) -> None:
+        if self.asked is not None:
+            self.asked.set()
+            self.thread.join()
+            self.asked = None
+
+    def state(self) -> dict[str, Any]:
+        self.synchronize()
+        self.clock.pass_(self.fetch)
+        return self.parameters
+
+
+class Lazy:
+    """An array on the device: to have it on the host is to wait for it."""
+
+    def __init__(self, device: Any, value: Any) -> None:
+        self.device, self.value = device, value
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        self.device.synchronize()
+        return np.asarray(self.value, dtype)
+
+    def __len__(self) -> int:
+        return len(self.value)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_backends import FakeSession
+from fake_backends import FakeClock, FakeSession, Queued
 from scipy.special import log_softmax
 
 from harness.run.messages import read_message, write_message
+from harness.run.pending import Pending
 from harness.run.worker import COMMANDS, Worker, score, serve
 from harness.spec import parse_spec
 
@@ -95,6 +96,22 @@ def test_predictions_are_timed_call_by_call_on_a_full_batch(worker, size, calls)
     assert arrays["seconds"].shape == (calls,)
     assert (arrays["seconds"] > 0).all()
     assert worker.session.largest == size
+
+
+def test_a_prediction_that_is_no_array_yet_is_refused(worker):
+    worker.session.predict = lambda images: logits(images).tolist()
+    with pytest.raises(TypeError, match="predict returned a list, no NumPy array"):
+        worker.predict({"batch_size": 4, "calls": 1}, {})
+
+
+def test_the_worker_tells_how_much_work_was_left_by_its_own_clock(worker, monkeypatch):
+    clock = FakeClock()
+    monkeypatch.setattr("harness.run.worker.perf_counter", clock)
+    worker.session = Queued(clock, 0.01, waited=0.4)
+    arrays = {"dense1.bias": np.zeros(3), "batch": np.arange(4)}
+    fields, _ = worker.pending({"rate": 0.1}, arrays)
+    assert Pending(**fields).share == pytest.approx(0.6)
+    assert fields["steps"] == 5
 
 
 def test_masks_go_to_the_layers_they_are_named_after(worker):
