@@ -7,8 +7,8 @@ not, they come when its work is done. What is longer than after the reset is wor
 
 A loaded machine must not make an honest backend look early. So the block is long beside the
 clock and a time slice, the medians of several tries count, and what is left over must be
-a large share of the block. Load that stretches the fetch stretches the block as well. What escapes is
-a rest of less than that share: it is as little of the block as is measured later, or less.
+a large share of the block. Load that stretches the fetch stretches the block as well. What escapes
+is a rest of less than that share.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def _check(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
 def _refuse_early(bench: Bench, cell: Cell) -> None:
     """See that the backend's clock readings mean something: see `pending`.
 
-    One that returns early takes no more part: what it left undone would fall into the others' turns.
+    One that returns early takes no more part: what it left undone would fall into others' turns.
 
     Raises:
         WorkerError: with status `early`; and as `Cell.ask`.

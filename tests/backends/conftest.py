@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from studies import (
     COMPARED,
-    HERE,
     Arrays,
     Ask,
     Case,
@@ -55,8 +53,6 @@ class Bench:
         info = backends()[self.label]
         environment = worker_environment("stock", 1)
         environment["WATCHED"] = info.target
-        paths = [str(HERE), os.environ.get("PYTHONPATH", "")]  # HERE is where `watched` is
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         # XLA compiles for most of the time, so what it compiled is kept from session to session,
         # by the hash of the program; and its optimizations, which make no other network, are
         # left to float32.
@@ -66,7 +62,7 @@ class Bench:
         log = self.folder / f"{self.label}-{self.precision}.log"
         worker = WorkerProcess(self.label, log, environment, cpus=2)
         setting = asdict(Setting("cpu", self.precision, 1))
-        target = "watched:WatchedBackend"
+        target = "harness.run.watched:WatchedBackend"
         worker.ask("prepare", timeout=TIMEOUT, target=target, variant=info.variant, setting=setting)
         return worker
 

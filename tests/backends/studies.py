@@ -2,7 +2,8 @@
 
 A *study* is what one backend makes of one network, by topic: every layer's output, one batch
 differentiated, some steps of training. Each is made once, in the worker of that backend and
-precision, and many tests look at it. The networks are the library's, and those of `networks/`.
+precision, and many tests look at it. The networks are the library's, and those that the contract's
+suite has.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,9 @@ from harness.contract import Precision
 from harness.registry import BackendInfo, describe
 from harness.run.agreement import check_parameters, compare
 from harness.spec import Dropout, Spec, infer, initial_parameters, library, load_spec
+from harness.testing.networks import NAMES as OWN
+from harness.testing.networks import network as own_network
 
-HERE = Path(__file__).parent
-OWN = sorted(path.stem for path in (HERE / "networks").glob("*.toml"))
 NETWORKS = [*OWN, *library()]
 # After a step of training, rounding would decide which of equal values in a window wins.
 TRAINED = [name for name in OWN if name != "ties"]
@@ -97,7 +97,7 @@ INPUTS = {"m5": (1100, 1), "pilotnet": (66, 68, 3)}
 @cache
 def network(name: str) -> Spec:
     if name not in library():
-        return load_spec(str(HERE / "networks" / f"{name}.toml"))
+        return own_network(name)
     spec = load_spec(name)
     *sides, channels = spec.input
     reduced = (*(min(side, REDUCED) for side in sides), channels)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from watched import WatchedSession
 
 from harness.contract import Gradients
+from harness.run.watched import WatchedSession
 
 
 class Leaky:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,11 @@ import pytest
 
 from harness.run.agreement import check_parameters
 from harness.spec import Spec, infer, initial_parameters, library, load_spec
+from harness.testing.networks import NAMES as OWN
+from harness.testing.networks import network as own_network
 
 Arrays = dict[str, np.ndarray]
 
-FOLDER = Path(__file__).parents[1] / "backends" / "networks"
-OWN = sorted(path.stem for path in FOLDER.glob("*.toml"))
 REDUCED = 32  # pixels a side, of the library's models for larger images
 # Those that would have nothing left of so few.
 INPUTS = {"m5": (1100, 1), "pilotnet": (66, 68, 3)}
@@ -29,7 +28,7 @@ TOLERANCE = 1e-5  # of float32, relative to the largest logit
 @cache
 def network(name: str) -> Spec:
     if name in OWN:
-        return load_spec(str(FOLDER / f"{name}.toml"))
+        return own_network(name)
     spec = load_spec(name)
     *sides, channels = spec.input
     reduced = (*(min(side, REDUCED) for side in sides), channels)

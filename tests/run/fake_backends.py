@@ -222,7 +222,7 @@ class FakeClock:
 class Queued:
     """A device that computes in a thread, and takes `step` seconds of a clock for each step.
 
-    `waited` is the share of the steps that `train` waits for; the rest is done when it is asked for.
+    `waited` is the share of the steps that `train` waits for; the rest is done when asked for.
     """
 
     def __init__(self, clock: FakeClock, step: float, waited: float, fetch: float = 0.001) -> None:

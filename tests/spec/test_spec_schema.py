@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from importlib import resources
-from pathlib import Path
 
 import jsonschema
 import pytest
@@ -14,9 +13,10 @@ from spec_examples import ADAM, CONV, DENSE, FLATTEN, POOL, SGD, conv, dense, la
 from harness.cli import main
 from harness.spec import library, parse_spec
 from harness.spec.schema import spec_schema
+from harness.testing.networks import FOLDER
 
 SCHEMA = jsonschema.Draft202012Validator(spec_schema())
-NETWORKS = sorted((Path(__file__).parents[1] / "backends" / "networks").glob("*.toml"))
+NETWORKS = sorted(FOLDER.glob("*.toml"))
 
 
 def accepts(text: str) -> bool:
