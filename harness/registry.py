@@ -225,10 +225,13 @@ class Choice(NamedTuple):
     known: list[BackendInfo]
 
 
-def choose(backend: str | None, plugins: Sequence[str]) -> Choice:
+def choose(
+    backend: str | None, plugins: Sequence[str], registered: Sequence[BackendInfo] | None = None
+) -> Choice:
     """Resolve what `--backend` names, and what `--plugin` does, each as often as it was given.
 
-    Without either it is `all`. A plug-in's variants are known to `--backend`, too.
+    Without either it is `all`. A plug-in's variants are known to `--backend`, too. `registered`
+    are those that `describe` returns, where they are known already.
 
     Raises:
         UsageError: as `select` and `describe_plugin`; or a plug-in has the name of another backend.
@@ -236,7 +239,7 @@ def choose(backend: str | None, plugins: Sequence[str]) -> Choice:
         WorkerError: as `describe_plugin`.
 
     """
-    known = describe()
+    known = describe() if registered is None else list(registered)
     labels = []
     for plugin in plugins:
         target, at, variant = plugin.partition("@")

@@ -13,10 +13,13 @@ docs/adding-a-backend.md says what is tested, and what can be chosen.
 from __future__ import annotations
 
 try:
-    import pytest as _pytest  # noqa: F401 (only to say what is missing)
+    import pytest
 except ModuleNotFoundError:
     raise ImportError("harness.testing needs pytest. Try: pip install pytest") from None
 
-from harness.testing.suite import BackendContract
+# So that a failed assertion of the suite says what was found, as it does in a file of tests.
+pytest.register_assert_rewrite("harness.testing.suite")
+
+from harness.testing.suite import BackendContract  # noqa: E402 (rewritten from here on)
 
 __all__ = ["BackendContract"]

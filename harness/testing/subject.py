@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
@@ -17,7 +18,7 @@ from harness.check.material import Material, make_material
 from harness.check.report import CheckFolder
 from harness.contract import Device, Precision
 from harness.data import Dataset
-from harness.registry import choose
+from harness.registry import BackendInfo, choose, describe
 from harness.run.arrays import write_arrays
 from harness.run.bench import Bench
 from harness.run.cell import Cell, begin_import, end_import, open_cell, start_cell
@@ -28,6 +29,11 @@ from harness.spec import Spec
 Arrays = dict[str, NDArray[Any]]
 Watch = Literal["Watched", "Keeping"]
 STEPS = 12  # of a trajectory; about three epochs
+
+
+@cache
+def _registered() -> tuple[BackendInfo, ...]:
+    return tuple(describe())
 
 
 class Subject:
@@ -41,7 +47,7 @@ class Subject:
     def __init__(
         self, target: str, device: Device, precision: Precision, timeout: float, folder: Path
     ) -> None:
-        chosen, _, self.known = choose(None, [target])
+        chosen, _, self.known = choose(None, [target], _registered())
         self.info, self.device, self.precision = chosen[0], device, precision
         self.timeout, self.folder = timeout, folder
         self.results = CheckFolder(folder / "results")

@@ -18,7 +18,6 @@ from harness.testing import networks
 from harness.testing.cases import CLOSED, OPTIMIZERS, drawn_masks, small
 from harness.testing.subject import Arrays, Subject
 
-__tracebackhide__ = True
 SMALL = small("sgd")
 SUBJECT = pytest.StashKey[Subject]()
 
@@ -55,9 +54,10 @@ class BackendContract:
         if SUBJECT not in node.stash:
             folder = tmp_path_factory.mktemp("contract")
             arguments = (self.target, self.device, self.precision, self.timeout)
-            node.stash[SUBJECT] = subject = Subject(*arguments, folder)
-            node.addfinalizer(subject.close)
-        return node.stash[SUBJECT]
+            node.stash[SUBJECT] = Subject(*arguments, folder)
+            node.addfinalizer(node.stash[SUBJECT].close)
+        subject: Subject = node.stash[SUBJECT]
+        return subject
 
     def test_it_answers_every_question_of_a_worker(self, subject: Subject) -> None:
         """What is printed goes to a log; what is written to any other file is its own affair."""
