@@ -10,6 +10,7 @@ from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from harness.check.detective import start_reference
@@ -127,6 +128,11 @@ class Subject:
         found: Arrays = self.ask("state")[1]
         return found
 
+    def host_bytes(self) -> int:
+        """Return the memory that is the worker's own, without files that it has mapped."""
+        memory = psutil.Process(self.cell.worker.process.pid).memory_info()
+        return int(memory.rss - getattr(memory, "shared", 0))
+
     def close(self) -> None:
         """End all workers."""
         for cell in self.cells.values():
@@ -143,6 +149,7 @@ class Subject:
             threads=1,
             timeout=self.timeout,
             timed=False,
+            environment="stock",  # so that memory which is freed goes back, and can be seen to
         )
         self.count += 1
         scratch = self.folder / f"data_{self.count}"

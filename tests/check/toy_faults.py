@@ -143,6 +143,15 @@ class MasklessGradients(NumpySession):
 
 
 @toy
+class Dropping(NumpySession):
+    """Drops out where no masks are given to its gradients, too."""
+
+    def gradients(self, images, targets, masks=None):
+        masks = self._draw(len(images)) if masks is None else masks
+        return super().gradients(images, targets, masks)
+
+
+@toy
 class Filling(NumpySession):
     """Fills a partial batch up with its first row."""
 
