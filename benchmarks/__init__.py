@@ -1,0 +1,1 @@
+"""Measurements that the documentation quotes; none of them is a test."""
