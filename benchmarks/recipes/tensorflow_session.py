@@ -63,10 +63,10 @@ def numbered():
     """Name variables by their number, so that the models above need not."""
     count = iter(range(1000))
 
-    def getter(create, name, *arguments, **options):
-        return create(f"{name}_{next(count)}", *arguments, **options)
+    def create(getter, name, *arguments, **options):
+        return getter(f"{name}_{next(count)}", *arguments, **options)
 
-    return getter
+    return create
 
 
 start = Training
