@@ -49,7 +49,7 @@ class NumpyBackend:
     """The reference. It computes in float64 whatever the precision asked for."""
 
     name = "numpy"
-    variants: ClassVar = {"": ("numpy",)}
+    variants: ClassVar = {"": ("numpy",), "rounded": ("numpy",)}
     in_all = False
 
     def prepare(self, variant: str, setting: Setting) -> None:
@@ -81,8 +81,11 @@ class NumpyBackend:
         return write.text()
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> NumpySession:
-        """Build the list of layers."""
-        return NumpySession(import_source(path), spec)
+        """Build the list of layers; the variant `rounded` moves what goes into each."""
+        from backends.numpy_rounded import RoundedSession  # which is built on this module
+
+        kind = RoundedSession if variant == "rounded" else NumpySession
+        return kind(import_source(path), spec)
 
 
 ACTIVATIONS = {

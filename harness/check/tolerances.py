@@ -27,6 +27,7 @@ from harness.check.places import (
 )
 from harness.contract import Precision
 from harness.run.agreement import TOLERANCE as OF_A_RUN
+from harness.run.agreement import relative_difference
 from harness.spec import Adam, AdamW, Optimizer
 
 FLOAT64 = {
@@ -64,6 +65,21 @@ def by_growth(right: Answer, perturbed: list[Answer]) -> Tolerances:
             so_far = grown = max(so_far, grown)
         bounds[place] = max(GROWTH_FACTOR * grown, GROWTH_FLOOR)
     return lambda place: bounds.get(place, GROWTH_FLOOR)
+
+
+def by_rounding(right: Answer, rounded: list[Answer], fixed: float) -> Tolerances:
+    """Return float64 bounds from what references made of it whose every layer rounds worse.
+
+    `fixed`, where that is more. The loss of a step may differ by as much as that of any before.
+    """
+    bounds, so_far, zeros = {}, 0.0, zero_gradients(right)
+    for place, value in right.items():
+        differences = [relative_difference(a.get(place), value, zeros.get(place)) for a in rounded]
+        grown = max(d if d == d else np.inf for d in differences)  # NaN is no bound
+        if place.path == "loss":
+            so_far = grown = max(so_far, grown)
+        bounds[place] = max(GROWTH_FACTOR * grown, fixed)
+    return lambda place: bounds.get(place, fixed)
 
 
 def perturbed_images(images: Array, seed: int) -> Array:

@@ -1,0 +1,1 @@
+"""Specs drawn at random: do all backends compute the same network, whatever is written?"""
