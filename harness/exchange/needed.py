@@ -1,4 +1,4 @@
-"""Packages that only the exchange of files needs: loaded late, and named if they are missing."""
+"""Packages that only some commands need: loaded late, and named if they are missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from types import ModuleType
 
 from harness.errors import NotInstalledError
 
-EXTRAS = {"onnx": "onnx", "h5py": "keras-files"}  # what is imported: the extra that brings it
+# What is imported: the extra that brings it.
+EXTRAS = {"onnx": "onnx", "h5py": "keras-files", "hypothesis": "fuzz"}
 
 
 def needed(name: str) -> ModuleType:

@@ -34,7 +34,7 @@ def drawn_layers(draw: Draw, shape: Shape, depth: int, reduces: bool = False) ->
 
 def drawn_item(draw: Draw, shape: Shape, depth: int, reduces: bool) -> Fields:
     """Draw a layer, or a block, of whose activations none is a softmax."""
-    if depth and up_to(draw, 2, 0) == 2:
+    if depth and rarely(draw):
         return drawn_block(draw, shape, depth, reduces)
     return drawn_layer(draw, shape, INNER_ACTIVATIONS, reduces)
 
@@ -58,8 +58,9 @@ def drawn_block(draw: Draw, shape: Shape, depth: int, reduces: bool) -> Fields:
                 fields |= {} if function == default else {field: function}
     if rarely(draw):
         fields["family"] = one_of(draw, *FAMILIES)
-    repeats = [n for n in range(1, MOST_REPEAT + 1) if n == 1 or _fits({**fields, "repeat": n}, shape)]
-    repeat = one_of(draw, *repeats)
+    counts = range(1, MOST_REPEAT + 1)
+    repeats = [n for n in counts if n == 1 or _fits({**fields, "repeat": n}, shape)]
+    repeat = one_of(draw, *repeats) if rarely(draw) else 1
     return fields if repeat == 1 else {**fields, "repeat": repeat}
 
 

@@ -25,7 +25,7 @@ from harness.fuzz.training import drawn_training
 from harness.spec import Spec
 from harness.spec.model import Initializer
 
-MOST_LAYERS, MOST_DEPTH = 5, 3
+MOST_LAYERS, MOST_DEPTH = 4, 3
 SIDES = {1: (4, 16), 2: (3, 10), 3: (3, 5)}  # pixels, least and most, of as many axes
 MOST_CHANNELS, MOST_OUTPUTS = 4, 4
 # What a softmax comes through as one, and a second must not follow.
@@ -41,10 +41,10 @@ def spec_fields(draw: st.DrawFn) -> Fields:
     training = drawn_training(draw)
     layers: list[Fields] = []
     for _ in range(MOST_LAYERS):
-        if not up_to(draw, 9, 0):
+        if not up_to(draw, 4, 0):
             break
         now = output_shape(layers, shape)
-        if up_to(draw, 2, 0) == 2:
+        if up_to(draw, 3, 0) == 3:
             layers.append(drawn_block(draw, now, MOST_DEPTH, reduces=rarely(draw)))
         else:
             allowed = INNER_ACTIVATIONS if _passes_softmax(layers) else ACTIVATIONS

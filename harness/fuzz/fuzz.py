@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
 from harness.errors import Interrupted, UsageError
 from harness.fuzz.drawn import read_fields
-from harness.fuzz.judging import STEPS, Case, Outcome
+from harness.fuzz.found import Finding, Fuzzed
+from harness.fuzz.judging import Case, Outcome
 from harness.fuzz.layers import Fields
+from harness.fuzz.report import FuzzFolder
 from harness.fuzz.search import ROUND, draw_round, shrink
 from harness.fuzz.team import Team
 from harness.registry import BackendInfo
-from harness.run.folder import ResultsFolder
 from harness.run.plan import Plan, make_plan
 from harness.spec import parse_spec
 
 MOST_SPECS, MOST_SECONDS, MOST_SEED = 1_000_000, 7 * 24 * 3600.0, 2**32
 ROUNDED = "numpy@rounded"
+SEEDS_APART = 1_000_003  # rounds of one seed, before they meet those of the next
 # What a plan needs before the first spec is drawn; none of its workers ever sees it.
 PLACEHOLDER = """
 name = "drawn"
@@ -46,59 +47,6 @@ class Watcher:
 
     def finished(self) -> None:
         """Nothing more will come."""
-
-
-@dataclass
-class Finding:
-    """A fault of one backend: on what it was seen, and the smallest spec that shows it.
-
-    `again` counts the other specs with a fault of the same signature.
-    """
-
-    label: str
-    outcome: Outcome
-    drawn: Fields
-    smallest: Fields
-    tried: int
-    shrunk_outcome: Outcome
-    again: int = 0
-    file: str = ""
-
-
-@dataclass
-class Fuzzed:
-    """What came of it: `outcomes` by number of the spec and label, of specs that all have done."""
-
-    plan: Plan
-    seed: int
-    specs: int = 0
-    outcomes: dict[int, dict[str, Outcome]] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def counted(self, status: str) -> int:
-        """How often a status was given."""
-        return sum(o.status == status for each in self.outcomes.values() for o in each.values())
-
-    @property
-    def differences(self) -> int:
-        """How often a backend differed or failed."""
-        return sum(o.is_fault for each in self.outcomes.values() for o in each.values())
-
-    @property
-    def refusals(self) -> dict[tuple[str, str], int]:
-        """How often each backend refused for each reason."""
-        found: dict[tuple[str, str], int] = {}
-        for each in self.outcomes.values():
-            for label, outcome in each.items():
-                if outcome.status == "refused":
-                    found[label, outcome.kind] = found.get((label, outcome.kind), 0) + 1
-        return found
-
-    @property
-    def exit_code(self) -> int:
-        """0: none differed; 1: one did, or failed."""
-        return int(bool(self.findings))
 
 
 def make_fuzz_plan(
@@ -146,7 +94,7 @@ def check_limits(specs: int, seconds: float, seed: int) -> None:
 def fuzz(
     plan: Plan,
     rounded: BackendInfo,
-    folder: ResultsFolder,
+    folder: FuzzFolder,
     watcher: Watcher,
     *,
     specs: int,
@@ -166,11 +114,15 @@ def fuzz(
     team = Team(plan, rounded, folder, Path(scratch.name))
     watcher.begun(plan, specs, seconds)
     try:
-        _Search(team, found, watcher, lambda: monotonic() - started > seconds).run(specs)
+        search = _Search(team, found, folder, watcher, lambda: monotonic() - started > seconds)
+        search.run(specs)
+        found.versions = {m.info.label: m.versions for m in team.members}
         found.seconds = monotonic() - started
         return found
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; no report was written") from None
+        raise Interrupted(
+            f"interrupted; {len(found.findings)} findings are in {folder.path}"
+        ) from None
     finally:
         team.close()
         scratch.cleanup()
@@ -181,16 +133,22 @@ class _Search:
     """Round after round, until there were enough or the time is over."""
 
     def __init__(
-        self, team: Team, found: Fuzzed, watcher: Watcher, is_over: Callable[[], bool]
+        self,
+        team: Team,
+        found: Fuzzed,
+        folder: FuzzFolder,
+        watcher: Watcher,
+        is_over: Callable[[], bool],
     ) -> None:
-        self.team, self.found, self.watcher, self.is_over = team, found, watcher, is_over
+        self.team, self.found, self.folder = team, found, folder
+        self.watcher, self.is_over = watcher, is_over
         self.numbered = 0
 
     def run(self, specs: int) -> None:
-        number, seen = 0, set()
+        """Judge so many specs, or as many as there is time for."""
+        number = self.found.seed * SEEDS_APART  # of the round
         while (left := specs - len(self.found.outcomes)) > 0 and not self.is_over():
-            number = self.found.seed * 1_000_003 + len(seen)  # the seed of the round
-            seen.add(number)
+            number += 1
             drawn = draw_round(number, ROUND)
             cases = [self._case(fields) for fields in drawn[:left]]
             outcomes = self.team.judge(cases, self._tell, self.is_over)
@@ -199,7 +157,7 @@ class _Search:
             for case in cases:  # a fault counts though others did not come to this spec
                 for label, outcome in outcomes[case.number].items():
                     if outcome.is_fault:
-                        self.found.outcomes.setdefault(case.number, outcomes[case.number])
+                        self.found.outcomes[case.number] = outcomes[case.number]
                         self._note(label, outcome, case, number)
 
     def _case(self, fields: Fields) -> Case:
@@ -230,14 +188,10 @@ class _Search:
         smallest, tried = shrink(number, ROUND, drawn, fails)
         finding = Finding(label, outcome, drawn, smallest, tried, last)
         self.found.findings.append(finding)
+        self.folder.write_finding(finding, len(self.found.findings))
         self.watcher.found(finding)
 
     def _judge_one(self, fields: Fields, label: str) -> Sequence[Outcome]:
         case = self._case(fields)
         outcomes = self.team.judge([case], lambda *_: None, lambda: False, only=label)
         return list(outcomes[case.number].values())
-
-
-def command(finding: Finding, path: str) -> str:
-    """Return what repeats a finding on the command line."""
-    return f"python -m harness check --model {path} --backend {finding.label} --steps {STEPS}"

@@ -29,7 +29,7 @@ class Outcome:
     `status` is `agrees`; `ill-conditioned`, where a difference above the fixed tolerance is no
     larger than what rounding makes of the reference; `overflows`, where the reference's own
     numbers do, before anything differed; `refused` by name, which a backend may do; `differs`; or
-    how its worker failed. `kind` is the type of the layer in which it differs, or that of the error.
+    how its worker failed. `kind` is the type of the layer in which it differs, or of the error.
     """
 
     status: str

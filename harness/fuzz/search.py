@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -32,9 +33,9 @@ def draw_round(number: int, count: int) -> list[Fields]:
 def shrink(
     number: int, count: int, failing: Fields, fails: Callable[[Fields], bool]
 ) -> tuple[Fields, int]:
-    """Return the smallest spec found that fails as `failing` of a round does, and how many were tried.
+    """Return the smallest spec found that fails as `failing` does, and how many were tried.
 
-    `fails` is asked about other specs than those of the round, for so long.
+    `failing` is one of the round; `fails` is asked about others than those of the round.
     """
     known = {key(fields): False for fields in draw_round(number, count)} | {key(failing): True}
     smallest, tried, deadline = failing, 0, monotonic() + MOST_SHRINK_SECONDS
@@ -51,10 +52,8 @@ def shrink(
             smallest = fields
             raise AssertionError
 
-    try:
+    with suppress(AssertionError, Flaky):
         _replay(number, count, test, Phase.generate, Phase.shrink)
-    except (AssertionError, Flaky):
-        pass
     return smallest, tried
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,9 @@ from harness.run.cell import Cell, begin_import, end_import, start_cell
 from harness.run.folder import ResultsFolder
 from harness.run.plan import Plan
 
+# XLA would compile for most of the time. Its optimizations, which are to make no other network, are
+# left to `check`.
+VARIABLES = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 RENEWED_AFTER = 60  # networks: frameworks keep something of every one, and Python its module
 Rights = dict[str, "Future[Answer]"]
 Tell = Callable[[str, Case, Outcome], None]
@@ -32,6 +36,7 @@ class Member:
         self.info, self.plan, self.folder, self.scratch = info, plan, folder, scratch
         self.cell: Cell | None = None
         self.started = self.opened = 0
+        self.versions: dict[str, str] = {}
         self.lock = Lock()
 
     def open(self, case: Case) -> None:
@@ -62,9 +67,11 @@ class Member:
     def _start(self) -> Cell:
         self.started, self.opened = self.started + 1, 0
         label = self.info.label if self.started == 1 else f"{self.info.label} {self.started}"
-        cell = start_cell(self.info, "cpu", self.plan, self.folder, self.scratch, label)
+        place = (self.folder, self.scratch, label)
+        cell = start_cell(self.info, "cpu", self.plan, *place, VARIABLES)
         begin_import(cell)
         end_import(cell)
+        self.versions = json.loads(cell.facts["versions"])
         return cell
 
     def close(self) -> None:
@@ -86,7 +93,9 @@ class Team:
         self.members = [Member(info, plan, folder, scratch) for info in plan.backends]
         self.reference = Member(plan.reference, plan, folder, scratch)
         self.rounded = Member(rounded, plan, folder, scratch)
-        self.threads = {m.info.label: ThreadPoolExecutor(1) for m in (*self.members, self.reference)}
+        self.threads = {
+            m.info.label: ThreadPoolExecutor(1) for m in (*self.members, self.reference)
+        }
         self.reference_thread = self.threads[plan.reference.label]
         self.ended = False
 
@@ -133,7 +142,9 @@ class Team:
         folder = self.scratch / f"spec_{case.number}"
         folder.mkdir()
         data = case.material.dataset
-        write_arrays(folder, {"train_images": data.train_images, "train_targets": data.train_labels})
+        write_arrays(
+            folder, {"train_images": data.train_images, "train_targets": data.train_labels}
+        )
 
     def _answer_all(
         self, cases: Sequence[Case], rights: dict[int, Rights], is_over: Callable[[], bool]

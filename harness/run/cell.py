@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,11 @@ def start_cell(
     folder: ResultsFolder,
     scratch: Path,
     label: str,
+    variables: Mapping[str, str] = {},
 ) -> Cell:
     """Start the worker of a cell; nothing is imported in it yet.
+
+    `variables` are added to its environment.
 
     Its temporary files go to a folder of its own below `scratch`: none are left behind, and no
     cache of an earlier run, such as that of torch.compile, makes its first step seem short.
@@ -113,6 +117,7 @@ def start_cell(
     temporary.mkdir()
     log = folder.logs / f"{label.replace(' ', '_')}.log"
     environment = {**worker_environment(plan.environment, plan.threads), "TMPDIR": str(temporary)}
+    environment |= variables
     return Cell(info, device, label, WorkerProcess(label, log, environment, plan.threads), plan)
 
 
