@@ -14,7 +14,19 @@ from backends.torch_layers import (
 )
 from backends.wording import DOCSTRINGS, axes_of, loop_of, numbers_of, spelled
 from harness.contract import SourceWriter
-from harness.spec import Block, Family, Network, Node, Part, Run, Spec, families, stage_items
+from harness.spec import (
+    Block,
+    Family,
+    GroupNorm,
+    Network,
+    Node,
+    Part,
+    Run,
+    Spec,
+    families,
+    stage_items,
+)
+from harness.spec.nodes import leaves
 
 INPUTS = {1: "signals", 2: "images", 3: "volumes"}
 
@@ -35,8 +47,29 @@ def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
     classes.write_constructors(write, network.parts)
     write()
     write("def forward(self, x):", 1)
+    if len(sides) > 1 and _normalises_images(network.parts):
+        write("# In channels-last memory, a group norm of what needs no gradient crashes.", 2)
+        write("x = x.contiguous()", 2)
     _write_flow(write, network.parts, "x", "x")
     write("return x\n\n", 2)
+
+
+def _normalises_images(parts: Sequence[Part], has_gradient: bool = False) -> bool:
+    """Whether a group norm with parameters comes before any other layer with some.
+
+    In training its input has no gradient then. The backward pass of torch 2.13 on the CPU writes
+    one all the same, to where nothing is, if the input is in channels-last memory.
+    """
+    for part in parts:
+        if isinstance(part, Block):
+            if any(_normalises_images(branch, has_gradient) for branch in part.branches):
+                return True
+            has_gradient |= any(node.parameters for node in leaves((part,)))
+        else:
+            if isinstance(part.layer, GroupNorm) and part.parameters and not has_gradient:
+                return True
+            has_gradient |= bool(part.parameters)
+    return False
 
 
 class _Classes:

@@ -1,0 +1,51 @@
+"""Backends for the tests of the fuzz: the NumPy reference with one fault, its variant's name."""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar
+
+from backends import numpy_layers, numpy_norms
+from backends.numpy_backend import NumpyBackend, NumpySession
+from backends.numpy_rounded import RoundedSession
+from harness.contract import import_source
+from harness.spec import infer
+
+
+class Faulty(NumpyBackend):
+    """What its variant says."""
+
+    name = "fake"
+    variants: ClassVar = {"": ("numpy",)}
+
+    def source(self, spec, variant):
+        kinds = {node.layer.type: node.path for node in infer(spec).nodes}
+        if variant == "refusing" and "flatten" in kinds:
+            raise NotImplementedError(f"layers {kinds['flatten']!r}: it has no rows; here 3")
+        if variant == "raising" and "layer_norm" in kinds:
+            raise ValueError("no kernel for this shape")
+        if variant == "crashing" and "max_pool" in kinds:
+            os._exit(3)
+        return super().source(spec, variant)
+
+    def open(self, path, spec, variant, setting):
+        kind = RoundedSession if variant == "rounding" else NumpySession
+        session = kind(import_source(path), spec)
+        for layer in session.leaves:
+            if variant == "norms" and isinstance(layer, numpy_norms.GroupNorm):
+                enlarge(layer, 1 + 1e-6)
+            if variant == "pools" and isinstance(layer, numpy_layers.AvgPool):
+                enlarge_gradient(layer, 1.01)
+            if variant == "tiny":
+                enlarge(layer, 1 + 1e-9)
+        return session
+
+
+def enlarge(layer, factor):
+    forward = layer.forward
+    layer.forward = lambda x, training: forward(x, training) * factor
+
+
+def enlarge_gradient(layer, factor):
+    backward = layer.backward
+    layer.backward = lambda dy: backward(dy) * factor

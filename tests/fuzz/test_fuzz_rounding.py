@@ -1,0 +1,99 @@
+"""What is no more than rounding is told from what is a difference, by the reference itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import NUMPY, fake
+
+from harness.check.places import Place
+from harness.check.tolerances import GROWTH_FACTOR, by_rounding
+from harness.errors import WorkerError
+from harness.fuzz.fuzz import make_fuzz_plan
+from harness.fuzz.judging import Case, of_failure
+from harness.fuzz.report import FuzzFolder
+from harness.fuzz.team import Team
+
+SOUND = {
+    "name": "sound",
+    "input": (4, 4, 2),
+    "layers": (
+        {"type": "conv2d", "filters": 3, "kernel": 2, "activation": "tanh"},
+        {"type": "flatten"},
+        {"type": "dense", "units": 2},
+    ),
+    "training": {"loss": "mean_squared_error", "batch_size": 4},
+}
+# A mean of eight values that a layer_norm over one channel makes zero but for its offset, then
+# divided by what is left of their variance: nothing but rounding is.
+CHAOTIC = {
+    **SOUND,
+    "name": "chaotic",
+    "layers": (
+        {"type": "flatten"},
+        {"type": "dense", "units": 3},
+        {"type": "layer_norm", "epsilon": 1e-16},
+        *({"type": "activation", "function": "tanh"}, {"type": "dense", "units": 1}) * 1,
+        {"type": "batch_norm", "decay": 0.9, "epsilon": 1e-16},
+        {"type": "channel_scale", "initial": 1e-12},
+        {"type": "layer_norm", "epsilon": 1e-30},
+        {"type": "dense", "units": 2},
+    ),
+}
+
+
+@pytest.fixture
+def judge(tmp_path):
+    from harness.fuzz.drawn import read_fields
+
+    def judge(variant, fields):
+        plan, rounded = make_fuzz_plan([fake(variant)], [fake(variant), *NUMPY], timeout=60.0)
+        team = Team(plan, rounded, FuzzFolder(tmp_path / "out"), tmp_path)
+        try:
+            case = Case(1, fields, read_fields(fields))
+            return team.judge([case], lambda *_: None, lambda: False)[1][f"fake@{variant}"]
+        finally:
+            team.close()
+
+    return judge
+
+
+def test_of_a_sound_network_rounding_makes_nothing(judge):
+    assert judge("rounding", SOUND).status == "agrees"
+
+
+def test_a_difference_of_a_sound_network_is_one_however_small(judge):
+    outcome = judge("tiny", SOUND)
+    assert (outcome.status, outcome.rung) == ("differs", "forward")
+    assert outcome.judgement.tolerance == 1e-10, "no wider than it was"
+
+
+def right_and(*changes):
+    places = [Place("step 1", "loss"), Place("step 2", "loss"), Place("after step 2", "a.kernel")]
+    right = {place: np.full(3, 2.0) for place in places}
+    moved = [{p: right[p] + by for p, by in zip(places, change, strict=True)} for change in changes]
+    return places, right, moved
+
+
+def test_a_bound_is_a_multiple_of_the_worst_that_rounding_did_and_never_below_the_fixed_one():
+    places, right, moved = right_and((0.0, 2e-6, 0.0), (0.0, 4e-6, 0.0))
+    bounds = by_rounding(right, moved, 1e-10)
+    assert [bounds(place) for place in places] == pytest.approx(
+        [1e-10, GROWTH_FACTOR * 2e-6, 1e-10]
+    )
+
+
+def test_the_bound_of_a_loss_is_none_smaller_than_those_before():
+    places, right, moved = right_and((2e-6, 0.0, 0.0))
+    bounds = by_rounding(right, moved, 1e-10)
+    assert bounds(places[1]) == bounds(places[0]) == pytest.approx(GROWTH_FACTOR * 1e-6)
+
+
+def test_only_a_refusal_by_name_at_the_opening_is_one():
+    said = "torch: NotImplementedError: layers 'conv1': no such stride; here 3. Log: /x/torch.log"
+    refused = of_failure(WorkerError(said), opening=True)
+    assert (refused.status, refused.kind) == ("refused", "no such stride")
+    assert of_failure(WorkerError(said), opening=False).status == "failed"
+    other = "torch: NotImplementedError: no such operator. Log: /x/torch.log"
+    assert of_failure(WorkerError(other), opening=True).is_fault
+    assert of_failure(WorkerError(said, "crashed"), opening=True).status == "crashed"
