@@ -49,7 +49,8 @@ def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
     write("def forward(self, x):", 1)
     if len(sides) > 1 and _normalises_images(network.parts):
         write("# In channels-last memory, a group norm of what needs no gradient crashes.", 2)
-        write("x = x.contiguous()", 2)
+        # `contiguous` would do nothing to one channel, whose memory is in both formats at once.
+        write("x = x.clone(memory_format=torch.contiguous_format)", 2)
     _write_flow(write, network.parts, "x", "x")
     write("return x\n\n", 2)
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
+import numpy as np
+
 from backends import numpy_layers, numpy_norms
 from backends.numpy_backend import NumpyBackend, NumpySession
 from backends.numpy_rounded import RoundedSession
 from harness.contract import import_source
 from harness.spec import infer
+
+
+class Rounding(RoundedSession):
+    """No fault: rounds otherwise, but keeps the weights that it is given."""
+
+    def reset(self, parameters, seed):
+        self.noise = np.random.default_rng(12345)
+        NumpySession.reset(self, parameters, seed)
 
 
 class Faulty(NumpyBackend):
@@ -29,13 +39,15 @@ class Faulty(NumpyBackend):
         return super().source(spec, variant)
 
     def open(self, path, spec, variant, setting):
-        kind = RoundedSession if variant == "rounding" else NumpySession
+        kind = Rounding if variant == "rounding" else NumpySession
         session = kind(import_source(path), spec)
         for layer in session.leaves:
             if variant == "norms" and isinstance(layer, numpy_norms.GroupNorm):
                 enlarge(layer, 1 + 1e-6)
             if variant == "pools" and isinstance(layer, numpy_layers.AvgPool):
                 enlarge_gradient(layer, 1.01)
+            if variant == "scales" and isinstance(layer, numpy_layers.ChannelScale):
+                enlarge_own_gradients(layer, 1.01)
             if variant == "tiny":
                 enlarge(layer, 1 + 1e-9)
         return session
@@ -44,6 +56,17 @@ class Faulty(NumpyBackend):
 def enlarge(layer, factor):
     forward = layer.forward
     layer.forward = lambda x, training: forward(x, training) * factor
+
+
+def enlarge_own_gradients(layer, factor):
+    backward = layer.backward
+
+    def enlarged(dy):
+        dx = backward(dy)
+        layer.gradients = {role: value * factor for role, value in layer.gradients.items()}
+        return dx
+
+    layer.backward = enlarged
 
 
 def enlarge_gradient(layer, factor):

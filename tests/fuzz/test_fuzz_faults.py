@@ -10,6 +10,7 @@ from conftest import NUMPY, fake
 
 from harness import registry
 from harness.cli import main
+from harness.fuzz import search
 from harness.fuzz.drawn import read_fields
 from harness.fuzz.fuzz import Watcher
 from harness.show.fuzzing import result_lines
@@ -27,10 +28,12 @@ def judged(tmp_path_factory):
     names = ("plain", "norms", "pools", "refusing", "raising", "crashing")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PYTHONPATH)
+        patch.setattr(search, "MOST_SHRINK_CALLS", 120)
+        patch.setattr(search, "MOST_SHRINK_SECONDS", 1e9)  # the same on any machine
         fakes = [fake(name) for name in names]
         plan, rounded = make_fuzz_plan(fakes, [*fakes, *NUMPY], timeout=60.0)
         folder = FuzzFolder(tmp_path_factory.mktemp("fuzz") / "found")
-        found = fuzz(plan, rounded, folder, Watcher(), specs=40, seconds=300.0, seed=2)
+        found = fuzz(plan, rounded, folder, Watcher(), specs=30, seconds=1e5, seed=2)
         return found, folder.write(found), folder.path
 
 
@@ -44,7 +47,7 @@ def kinds(finding):
 
 def test_a_backend_without_a_fault_agrees_on_every_spec(judged):
     found, report, _ = judged
-    assert report["specs"] == len(found.outcomes) >= 40
+    assert report["specs"] == len(found.outcomes) >= 30
     assert {each["fake@plain"].status for each in found.outcomes.values()} == {"agrees"}
     assert not of(judged, "plain")
 
@@ -77,7 +80,7 @@ def test_a_failure_on_a_valid_spec_is_a_finding_whether_it_raises_or_crashes(jud
 
 
 def test_a_refusal_by_name_is_counted_apart_and_is_no_agreement(judged):
-    found, report, _ = judged
+    report = judged[1]
     (refusal,) = report["refusals"]
     assert refusal["label"] == "fake@refusing"
     assert refusal["reason"] == "it has no rows"
@@ -126,7 +129,7 @@ def test_the_result_names_every_finding_with_its_command(judged):
 
 
 def test_the_same_seed_finds_the_same(carry_out):
-    (first, _), (second, _) = carry_out("norms", seed=2), carry_out("norms", seed=2)
+    (first, _), (second, _) = (carry_out("tiny", specs=6, seed=2) for _ in range(2))
     assert first.outcomes == second.outcomes
     assert [f.smallest for f in first.findings] == [f.smallest for f in second.findings]
 

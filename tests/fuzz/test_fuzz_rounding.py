@@ -24,19 +24,16 @@ SOUND = {
     ),
     "training": {"loss": "mean_squared_error", "batch_size": 4},
 }
-# A mean of eight values that a layer_norm over one channel makes zero but for its offset, then
-# divided by what is left of their variance: nothing but rounding is.
-CHAOTIC = {
+# A batch norm takes the factor before it away again, but for its epsilon: the factor's gradient is
+# what is left of numbers that are a hundred million times larger.
+CANCELLING = {
     **SOUND,
-    "name": "chaotic",
+    "name": "cancelling",
     "layers": (
         {"type": "flatten"},
         {"type": "dense", "units": 3},
-        {"type": "layer_norm", "epsilon": 1e-16},
-        *({"type": "activation", "function": "tanh"}, {"type": "dense", "units": 1}) * 1,
-        {"type": "batch_norm", "decay": 0.9, "epsilon": 1e-16},
-        {"type": "channel_scale", "initial": 1e-12},
-        {"type": "layer_norm", "epsilon": 1e-30},
+        {"type": "channel_scale", "name": "factor"},
+        {"type": "batch_norm", "decay": 0.9, "epsilon": 1e-8},
         {"type": "dense", "units": 2},
     ),
 }
@@ -66,6 +63,19 @@ def test_a_difference_of_a_sound_network_is_one_however_small(judge):
     outcome = judge("tiny", SOUND)
     assert (outcome.status, outcome.rung) == ("differs", "forward")
     assert outcome.judgement.tolerance == 1e-10, "no wider than it was"
+
+
+def test_a_difference_that_rounding_makes_of_the_reference_is_ill_conditioned(judge):
+    outcome = judge("rounding", CANCELLING)
+    assert outcome.status == "ill-conditioned"
+    assert not outcome.is_fault
+
+
+def test_what_is_more_than_rounding_makes_of_such_a_network_is_a_difference(judge):
+    outcome = judge("scales", CANCELLING)
+    assert (outcome.status, outcome.rung) == ("differs", "gradients")
+    assert outcome.judgement.place == Place("gradient", "factor.scale")
+    assert 1e-10 < outcome.judgement.tolerance < 1e-3
 
 
 def right_and(*changes):
