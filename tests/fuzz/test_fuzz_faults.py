@@ -25,15 +25,15 @@ def judged(tmp_path_factory):
     from harness.fuzz.fuzz import fuzz, make_fuzz_plan
     from harness.fuzz.report import FuzzFolder
 
-    names = ("plain", "norms", "pools", "refusing", "raising", "crashing")
+    names = ("plain", "norms", "pools", "refusing", "raising")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PYTHONPATH)
-        patch.setattr(search, "MOST_SHRINK_CALLS", 120)
+        patch.setattr(search, "MOST_SHRINK_CALLS", 250)
         patch.setattr(search, "MOST_SHRINK_SECONDS", 1e9)  # the same on any machine
         fakes = [fake(name) for name in names]
         plan, rounded = make_fuzz_plan(fakes, [*fakes, *NUMPY], timeout=60.0)
         folder = FuzzFolder(tmp_path_factory.mktemp("fuzz") / "found")
-        found = fuzz(plan, rounded, folder, Watcher(), specs=30, seconds=1e5, seed=2)
+        found = fuzz(plan, rounded, folder, Watcher(), specs=20, seconds=1e5, seed=2)
         return found, folder.write(found), folder.path
 
 
@@ -47,7 +47,7 @@ def kinds(finding):
 
 def test_a_backend_without_a_fault_agrees_on_every_spec(judged):
     found, report, _ = judged
-    assert report["specs"] == len(found.outcomes) >= 30
+    assert report["specs"] == len(found.outcomes) >= 20
     assert {each["fake@plain"].status for each in found.outcomes.values()} == {"agrees"}
     assert not of(judged, "plain")
 
@@ -71,12 +71,20 @@ def test_a_layer_that_the_fault_is_not_in_is_not_in_the_way(judged):
     assert len(norms) < len(judged[0].outcomes)
 
 
-def test_a_failure_on_a_valid_spec_is_a_finding_whether_it_raises_or_crashes(judged):
-    (raising,), (crashing,) = of(judged, "raising"), of(judged, "crashing")
+def test_a_failure_on_a_valid_spec_is_a_finding(judged):
+    (raising,) = of(judged, "raising")
     assert (raising.outcome.status, raising.outcome.kind) == ("failed", "ValueError")
-    assert "layer_norm" in kinds(raising)
+    assert kinds(raising).count("layer_norm") == 1
+
+
+def test_after_a_crash_a_new_worker_goes_on(carry_out, monkeypatch):
+    monkeypatch.setattr(search, "MOST_SHRINK_CALLS", 5)
+    found, _ = carry_out("crashing", specs=12, seed=2)
+    (crashing,) = found.findings
     assert crashing.outcome.status == "crashed"
     assert "max_pool" in kinds(crashing)
+    statuses = [each["fake@crashing"].status for each in found.outcomes.values()]
+    assert "agrees" in statuses[statuses.index("crashed") :]
 
 
 def test_a_refusal_by_name_is_counted_apart_and_is_no_agreement(judged):
@@ -122,7 +130,7 @@ def test_the_command_of_a_finding_finds_it_again(judged, monkeypatch, tmp_path):
 def test_the_result_names_every_finding_with_its_command(judged):
     found, report, _ = judged
     first, *rest = result_lines(report, found.findings)
-    assert first.startswith(f"{report['specs']} specs, 6 backends, {report['differences']} diff")
+    assert first.startswith(f"{report['specs']} specs, 5 backends, {report['differences']} diff")
     assert first.endswith("seed 2")
     for written in report["findings"]:
         assert f"  {written['command']}" in rest
