@@ -150,11 +150,13 @@ class Team:
         self, cases: Sequence[Case], rights: dict[int, Rights], is_over: Callable[[], bool]
     ) -> None:
         """Have the reference answer, case after case."""
+        now: Case | None = None
         left = [future for of_case in rights.values() for future in of_case.values()]
         try:
             for case in cases:
                 if is_over() or self.ended:
                     break
+                now = case
                 self.reference.open(case)
                 for part, future in rights[case.number].items():
                     if part == "structure":
@@ -163,6 +165,8 @@ class Team:
                         future.set_result(asking(part, case.material, {})(self.reference.ask))
             raise TimeoutError
         except BaseException as error:  # else those who wait for an answer would do so for ever
+            if isinstance(error, WorkerError) and now is not None:
+                error.args = (f"{error}\nThe spec: {json.dumps(now.fields)}",)
             for future in left:
                 if not future.done():
                     future.set_exception(error)
