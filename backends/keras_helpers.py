@@ -144,6 +144,8 @@ class GroupNormalization(layers.GroupNormalization):
 
     def call(self, inputs):
         x = torch.movedim(inputs, -1, 1)
+        if not inputs.requires_grad:  # on the CPU torch would write a gradient where there is none
+            x = x.clone(memory_format=torch.contiguous_format)
         # The offset is added here: torch has no gradient of one without a scale.
         x = torch.nn.functional.group_norm(x, self.groups, self.gamma, None, self.epsilon)
         x = torch.movedim(x, 1, -1)

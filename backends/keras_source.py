@@ -7,7 +7,7 @@ import re
 from backends.keras_blocks import write_model
 from backends.keras_optimizers import write_optimizer
 from harness.contract import SourceWriter
-from harness.spec import Spec, infer
+from harness.spec import ActivationLayer, Block, Dropout, Flatten, Part, Spec, infer
 
 IMPORTS = {
     "tensorflow": "import keras\nimport tensorflow as tf\n",
@@ -145,7 +145,7 @@ def keras_source(spec: Spec, framework: str) -> str:
     """
     body = SourceWriter()
     write_model(body, spec, framework)
-    _write_loss(body, spec)
+    _write_loss(body, spec, framework)
     write_optimizer(body, spec.training, framework)
     body(TRAIN[framework])
     uses_ops = any(re.search(r"\bops\.", line) for line in body.lines)
@@ -157,13 +157,34 @@ def keras_source(spec: Spec, framework: str) -> str:
     return write.text()
 
 
-def _write_loss(write: SourceWriter, spec: Spec) -> None:
-    smoothing = spec.training.label_smoothing
+def _write_loss(write: SourceWriter, spec: Spec, framework: str) -> None:
+    smoothing, network = spec.training.label_smoothing, infer(spec)
+    loss, targets, logits = LOSSES[spec.training.loss], "targets", "logits"
     if smoothing:
         options = f"from_logits=True, label_smoothing={smoothing!r}"
-        write(f"cross_entropy = keras.losses.CategoricalCrossentropy({options})\n\n")
-        write("def loss_fn(targets, logits):")
-        outputs = infer(spec).output_shape[0]
-        write(f"return cross_entropy(ops.one_hot(targets, {outputs}), logits)\n\n", 1)
-    else:
-        write(f"{LOSSES[spec.training.loss]}\n\n")
+        loss = f"loss_fn = keras.losses.CategoricalCrossentropy({options})"
+        targets = f"ops.one_hot(targets, {network.output_shape[0]})"
+    if framework == "tensorflow" and "from_logits" in loss and _ends_in_shares(network.parts):
+        logits = "tf.identity(logits)"
+    if (targets, logits) == ("targets", "logits"):
+        write(f"{loss}\n\n")
+        return
+    write(f"cross_entropy = {loss.partition(' = ')[2]}\n\n")
+    write("def loss_fn(targets, logits):")
+    if logits != "logits":
+        write("# Of an activation's own output Keras would take what went into the activation.", 1)
+    write(f"return cross_entropy({targets}, {logits})\n\n", 1)
+
+
+def _ends_in_shares(parts: tuple[Part, ...]) -> bool:
+    """Whether the last tensor may be that which a sigmoid or a softmax returned."""
+    for part in reversed(parts):
+        if isinstance(part, Block):
+            if part.kind == "sequence":
+                return _ends_in_shares(part.branches[0])
+            return part.activation in ("sigmoid", "softmax")
+        if part.activation != "linear":
+            return part.activation in ("sigmoid", "softmax")
+        if not isinstance(part.layer, Dropout | ActivationLayer | Flatten):
+            return False  # those may return what they are given
+    return False

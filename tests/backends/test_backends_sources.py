@@ -14,7 +14,11 @@ from studies import CHECKED, HERE, NETWORKS, Case, backends, cases, material, ne
 from harness.errors import SpecError
 from harness.spec import Spec, infer, parse_spec
 
-LABELS = [label for label, info in backends().items() if not info.error]
+LABELS = [
+    label
+    for label, info in backends().items()
+    if not info.error and label != "numpy@rounded"  # whose source is that of numpy
+]
 
 
 def renamed(spec: Spec) -> tuple[Spec, dict[str, str]]:
@@ -81,7 +85,7 @@ def ruff(*arguments):
 def test_two_processes_write_the_same_whatever_the_hash_seed(sources):
     write(sources, "again", hash_seed=2)
     files = sorted((sources / "written").iterdir())
-    assert len(files) == len(LABELS) * len(NETWORKS) * 3
+    assert len(files) == (len(LABELS) + 1) * len(NETWORKS) * 3
     for path in files:
         assert path.read_text() == (sources / "again" / path.name).read_text(), path.name
 
