@@ -1,31 +1,17 @@
-"""Fakes, and what a fuzz needs to work with them."""
+"""Workers find the fakes; a fuzz with some of them."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
+from fuzz_making import NUMPY, PYTHONPATH, fake
 
 from harness.fuzz.fuzz import Watcher, fuzz, make_fuzz_plan
 from harness.fuzz.report import FuzzFolder
-from harness.registry import BackendInfo
-
-HERE = Path(__file__).parent
-PYTHONPATH = os.pathsep.join([str(HERE), str(HERE.parents[1])])  # of the workers
-NUMPY = [
-    BackendInfo("numpy", v, "backends.numpy_backend:NumpyBackend", False, (), {}, "pip install it")
-    for v in ("", "rounded")
-]
 
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
-
-
-def fake(variant: str) -> BackendInfo:
-    return BackendInfo("fake", variant, "fuzz_fakes:Faulty", True, (), {}, "pip install it")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import NUMPY, fake
+from fuzz_making import NUMPY, fake
 
 from harness import registry
 from harness.cli import main

@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import NUMPY, fake
+from fuzz_making import NUMPY, PYTHONPATH, fake
 
 from harness import registry
 from harness.cli import main
 from harness.fuzz import search
 from harness.fuzz.drawn import read_fields
-from harness.fuzz.fuzz import Watcher
+from harness.fuzz.fuzz import Watcher, fuzz, make_fuzz_plan
+from harness.fuzz.report import FuzzFolder
 from harness.show.fuzzing import result_lines
 from harness.spec import infer, load_spec
-
 
 SEED = 3  # of which the first specs have all layers that the fakes are wrong about
 
@@ -23,11 +23,6 @@ SEED = 3  # of which the first specs have all layers that the fakes are wrong ab
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """All fakes with a fault, fuzzed together, as `--backend all` would."""
-    from conftest import PYTHONPATH
-
-    from harness.fuzz.fuzz import fuzz, make_fuzz_plan
-    from harness.fuzz.report import FuzzFolder
-
     names = ("plain", "norms", "pools", "refusing", "raising")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PYTHONPATH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import NUMPY, fake
+from fuzz_making import NUMPY, fake
 
 from harness.check.places import Place
 from harness.check.tolerances import GROWTH_FACTOR, by_rounding
