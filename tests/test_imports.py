@@ -25,6 +25,7 @@ RANK = {
     "data": 2,
     "contract": 3,
     "machine": 3,
+<<<<<<< HEAD
     "registry": 4,
     "run": 5,
     "verdict": 6,
@@ -34,6 +35,16 @@ RANK = {
     "show": 8,
 }
 TOP = 9
+=======
+    "run": 4,
+    "check": 5,
+    "verdict": 5,
+    "exchange": 5,
+    "fuzz": 6,
+    "show": 7,
+}
+TOP = 8
+>>>>>>> d0feb16 (The fuzz lies between check and show)
 BACKENDS_MAY = ("backends", "harness.contract", "harness.spec")
 
 
