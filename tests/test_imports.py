@@ -25,26 +25,16 @@ RANK = {
     "data": 2,
     "contract": 3,
     "machine": 3,
-<<<<<<< HEAD
     "registry": 4,
     "run": 5,
     "verdict": 6,
     "exchange": 6,
     "check": 7,
     "testing": 8,
-    "show": 8,
+    "fuzz": 8,
+    "show": 9,
 }
-TOP = 9
-=======
-    "run": 4,
-    "check": 5,
-    "verdict": 5,
-    "exchange": 5,
-    "fuzz": 6,
-    "show": 7,
-}
-TOP = 8
->>>>>>> d0feb16 (The fuzz lies between check and show)
+TOP = 10
 BACKENDS_MAY = ("backends", "harness.contract", "harness.spec")
 
 

@@ -29,7 +29,7 @@ TRAINED = [name for name in OWN if name != "ties"]
 SHALLOW = ["lenet-5", "m5", "mnist-1conv", "mnist-2conv", "pilotnet", "resnet-20", "squeezenet"]
 DEEP = [name for name in library() if name not in SHALLOW]  # tested by `pytest -m deep`
 SUBSETS = {  # compiling takes these some seconds for every network, or for every deep one
-    "numpy@rounded": [],  # differs on purpose; see test_backends_rounded.py
+    "numpy@rounded": [],  # differs on purpose, for the fuzz
     "torch@compile": ["dropouts", "ties"],
     "tensorflow@session": [*OWN, *SHALLOW],
     "keras@jax": ["blocks", "drawn", "dropouts", "strides", "ties", "mnist-1conv"],
