@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
-from harness.errors import Interrupted, UsageError
+from harness.errors import Interrupted
 from harness.fuzz.drawn import read_fields
 from harness.fuzz.found import Finding, Fuzzed
 from harness.fuzz.judging import Case, Outcome
@@ -16,7 +16,7 @@ from harness.fuzz.report import FuzzFolder
 from harness.fuzz.search import ROUND, draw_round, shrink
 from harness.fuzz.team import Team
 from harness.registry import BackendInfo
-from harness.run.plan import Plan, make_plan
+from harness.run.plan import Plan, check_range, make_plan
 from harness.spec import parse_spec
 
 MOST_SPECS, MOST_SECONDS, MOST_SEED = 1_000_000, 7 * 24 * 3600.0, 2**32
@@ -78,17 +78,9 @@ def check_limits(specs: int, seconds: float, seed: int) -> None:
         UsageError: it may not.
 
     """
-    for option, value, least, most in (
-        ("--specs", specs, 1, MOST_SPECS),
-        ("--seconds", seconds, 1.0, MOST_SECONDS),
-        ("--seed", seed, 0, MOST_SEED),
-    ):
-        if not least <= value <= most:
-            near = min(max(value, least), most) if value == value else least
-            raise UsageError(
-                f"{option} {value:.10g}; allowed: {least:.10g} to {most:.10g}. "
-                f"Try: {option} {near:.10g}"
-            )
+    check_range("--specs", specs, 1, MOST_SPECS)
+    check_range("--seconds", seconds, 1.0, MOST_SECONDS)
+    check_range("--seed", seed, 0, MOST_SEED)
 
 
 def fuzz(

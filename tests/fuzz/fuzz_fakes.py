@@ -45,7 +45,7 @@ class Faulty(NumpyBackend):
             if variant == "norms" and isinstance(layer, numpy_norms.GroupNorm):
                 enlarge(layer, 1 + 1e-6)
             if variant == "pools" and isinstance(layer, numpy_layers.AvgPool):
-                enlarge_gradient(layer, 1.01)
+                enlarge(layer, 1 + 1e-6)
             if variant == "scales" and isinstance(layer, numpy_layers.ChannelScale):
                 enlarge_own_gradients(layer, 1.01)
             if variant == "tiny":
@@ -67,8 +67,3 @@ def enlarge_own_gradients(layer, factor):
         return dx
 
     layer.backward = enlarged
-
-
-def enlarge_gradient(layer, factor):
-    backward = layer.backward
-    layer.backward = lambda dy: backward(dy) * factor
