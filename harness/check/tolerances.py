@@ -43,6 +43,7 @@ ROUNDINGS = 16  # that weights and images are moved by: a framework rounds in ev
 GROWTH_SEEDS = (0, 1, 2, 3)
 GROWTH_FACTOR = 4.0  # over the worst of the seeds
 DECAYS = ("momentum", "beta1", "beta2", "decay")  # an optimizer's constants that are subtracted
+NOISE = 0.1  # what float64 rounding changes by more has no digit that could be right
 GROWTH_FLOOR = 1e-6  # eight roundings, where the perturbations happened to cancel
 
 
@@ -78,7 +79,7 @@ def by_rounding(right: Answer, rounded: list[Answer], fixed: float) -> Tolerance
         grown = max(d if d == d else np.inf for d in differences)  # NaN is no bound
         if place.path == "loss":
             so_far = grown = max(so_far, grown)
-        bounds[place] = max(GROWTH_FACTOR * grown, fixed)
+        bounds[place] = max(GROWTH_FACTOR * grown, fixed) if grown < NOISE else np.inf
     return lambda place: bounds.get(place, fixed)
 
 

@@ -23,10 +23,14 @@ ACTIVATIONS = get_args(Activation)
 
 @pytest.fixture(scope="module")
 def drawn():
-    return [fields for number in range(2) for fields in draw_round(number, 300)]
+    return [fields for number in range(5) for fields in draw_round(number, 300)]
 
 
 @pytest.fixture(scope="module")
+def nodes(drawn):
+    return [node for fields in drawn for node in infer(read_fields(fields)).nodes]
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(spec_fields())
 def test_a_drawn_spec_is_valid_and_the_same_when_read_from_its_toml(fields):

@@ -93,6 +93,12 @@ def test_a_bound_is_a_multiple_of_the_worst_that_rounding_did_and_never_below_th
     )
 
 
+def test_what_rounding_alone_makes_has_no_bound():
+    places, right, moved = right_and((0.0, 0.0, 0.3))
+    bounds = by_rounding(right, moved, 1e-10)
+    assert [bounds(place) for place in places] == [1e-10, 1e-10, np.inf]
+
+
 def test_the_bound_of_a_loss_is_none_smaller_than_those_before():
     places, right, moved = right_and((2e-6, 0.0, 0.0))
     bounds = by_rounding(right, moved, 1e-10)
