@@ -24,6 +24,7 @@ from harness.spec import Dropout, Spec, infer, initial_parameters, library, load
 from harness.testing.networks import NAMES as OWN
 from harness.testing.networks import network as own_network
 
+HERE = Path(__file__).parent
 NETWORKS = [*OWN, *library()]
 # After a step of training, rounding would decide which of equal values in a window wins.
 TRAINED = [name for name in OWN if name != "ties"]
