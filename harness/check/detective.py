@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 from harness.check.material import Material
@@ -62,14 +63,15 @@ def reopen(cell: Cell, spec: Spec, name: str, bench: Bench) -> None:
     cell.ask("open", spec=spec.model_dump_json(), source=str(source), data=str(data))
 
 
-def start_reference(bench: Bench, label: str) -> Cell:
-    """Start a worker for the NumPy reference, with NumPy imported.
+def start_reference(bench: Bench, label: str, variant: str = "") -> Cell:
+    """Start a worker for the NumPy reference, or its variant `rounded`, with NumPy imported.
 
     Raises:
         WorkerError: it failed.
 
     """
-    cell = start_cell(bench.plan.reference, "cpu", bench.plan, bench.folder, bench.scratch, label)
+    info = replace(bench.plan.reference, variant=variant)
+    cell = start_cell(info, "cpu", bench.plan, bench.folder, bench.scratch, label)
     begin_import(cell)
     end_import(cell)
     return cell

@@ -108,6 +108,15 @@ def evaluation(ask: Ask, material: Material, trained: Arrays) -> Answer:
     }
 
 
+def seeded(ask: Ask, seed: int) -> Ask:
+    """Return `ask` with this seed in every reset; the reference that rounds worse draws by it."""
+
+    def asked(command: str, *arrays: Any, **fields: Any) -> tuple[dict[str, Any], Arrays]:
+        return ask(command, *arrays, **{**fields, **({"seed": seed} if command == "reset" else {})})
+
+    return asked
+
+
 def _train(ask: Ask, material: Material, steps: Steps) -> Array:
     """Train steps of one batch size in one call, each with masks of its own."""
     count = steps.order.shape[1]

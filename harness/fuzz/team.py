@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from harness.check.places import Answer, judge
-from harness.check.questions import asking, wanted_structure
+from harness.check.questions import asking, seeded, wanted_structure
 from harness.check.tolerances import GROWTH_SEEDS, by_rounding, fixed_tolerance
 from harness.errors import WorkerError
 from harness.fuzz.judging import PARTS, Case, Outcome, is_finite, layer_kind, of_failure
@@ -207,15 +207,8 @@ class Team:
         """Return what the reference answers that rounds worse, each time otherwise."""
         with self.rounded.lock:
             self.rounded.open(case)
-            answers = []
-            for seed in GROWTH_SEEDS:
-
-                def ask(command: str, *arrays: Any, seed: int = seed, **fields: Any) -> Any:
-                    fields |= {"seed": seed} if command == "reset" else {}
-                    return self.rounded.ask(command, *arrays, **fields)
-
-                answers.append(asking(part, case.material, {})(ask))
-            return answers
+            question = asking(part, case.material, {})
+            return [question(seeded(self.rounded.ask, seed)) for seed in GROWTH_SEEDS]
 
     def close(self) -> None:
         """End all workers, then the threads."""

@@ -64,6 +64,16 @@ class Unscaled(NumpySession):
         return super()._forward(images, {k: (m > 0) * 1.0 for k, m in masks.items()}, training)
 
 
+class Noisy(NumpySession):
+    """Has other rounding in a gradient that is zero but for rounding."""
+
+    def gradients(self, images, targets, masks=None):
+        found = super().gradients(images, targets, masks)
+        noise = np.random.default_rng(5).normal(scale=1e-17, size=3)
+        bias = found.parameters["conv1.bias"] + noise
+        return replace(found, parameters={**found.parameters, "conv1.bias": bias})
+
+
 class Percent(NumpySession):
     def gradients(self, images, targets, masks=None):
         found = super().gradients(images, targets, masks)

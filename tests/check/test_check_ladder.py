@@ -7,7 +7,7 @@ import json
 import tempfile
 
 import pytest
-from check_climb import PYTHONPATH, climb
+from check_climb import MODEL, PYTHONPATH, climb
 from check_edits import EDITS
 
 from harness.check.questions import RUNGS
@@ -48,6 +48,24 @@ def report(tmp_path_factory):
         folder = tmp_path_factory.mktemp("check") / "out"
         found = climb(folder, "plain", *FAULTS, "crashing", "raising")
     return {**found, "folder": folder}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+def test_what_rounding_makes_of_a_bias_before_a_batch_norm_is_no_difference(tmp_path, optimizer):
+    model = MODEL.replace(', activation = "relu" }', " }", 1)
+    model = model.replace(
+        '{ type = "sgd", learning_rate = 0.02, momentum = 0.9 }', OTHERS[optimizer]
+    )
+    found = climb(tmp_path, "noisy", "decay", model=model)
+    assert of(found, "noisy")["verdict"] == "verified"
+    assert of(found, "decay")["verdict"] == "differs at update: bn1.mean (after step 1)"
+
+
+OTHERS = {
+    "adam": '{ type = "adam", learning_rate = 0.02 }',
+    "sgd": '{ type = "sgd", learning_rate = 0.02, momentum = 0.9 }',
+    "rmsprop": '{ type = "rmsprop", learning_rate = 0.02, momentum = 0.9 }',
+}
 
 
 def of(report, variant):
