@@ -8,6 +8,7 @@ the multiplier's, so that the right variance is found by these.
 from __future__ import annotations
 
 from backends.keras_helpers import DEPTHWISE, DEPTHWISE_MULTIPLIED, UNTRUNCATED
+from harness.spec import ConstantInitializer, constant_of
 
 DISTRIBUTIONS = {
     "uniform": "uniform",
@@ -30,8 +31,25 @@ HELPERS = [
 ]
 
 
-def kernel_initializer(initializer: str, helpers: dict[str, str]) -> list[str]:
+Initializer = str | ConstantInitializer
+
+
+def constant(value: float) -> str:
+    """Return the initializer that makes all values the same."""
+    return f"keras.initializers.Constant({value!r})" if value else '"zeros"'
+
+
+def bias_initializer(initializer: Initializer) -> list[str]:
+    """Return the argument, if it is not Keras's default."""
+    value = constant_of(initializer)
+    return [f"bias_initializer={constant(value)}"] if value else []
+
+
+def kernel_initializer(initializer: Initializer, helpers: dict[str, str]) -> list[str]:
     """Return the argument, if it is not Keras's default, and note the helper that it needs."""
+    if (value := constant_of(initializer)) is not None:
+        return [f"kernel_initializer={constant(value)}"]
+    initializer = str(initializer)
     scheme, distribution = initializer.split("_")
     if initializer == "glorot_uniform":
         return []
@@ -43,8 +61,13 @@ def kernel_initializer(initializer: str, helpers: dict[str, str]) -> list[str]:
     return [f"kernel_initializer={initializer}()"]
 
 
-def depthwise_initializer(initializer: str, multiplier: int, helpers: dict[str, str]) -> list[str]:
+def depthwise_initializer(
+    initializer: Initializer, multiplier: int, helpers: dict[str, str]
+) -> list[str]:
     """Return the argument for kernels with `multiplier` filters a channel, and note its helper."""
+    if (value := constant_of(initializer)) is not None:
+        return [f"depthwise_initializer={constant(value)}"]
+    initializer = str(initializer)
     scheme, distribution = initializer.split("_")
     name = f"depthwise_{initializer}"
     distribution, (plain, scaled) = DISTRIBUTIONS[distribution], DEPTHWISE_SCALES[scheme]

@@ -19,7 +19,11 @@ from backends.keras_helpers import (
     POOLING_VOLUMES,
     TORCH_PADS,
 )
-from backends.keras_initializers import depthwise_initializer, kernel_initializer
+from backends.keras_initializers import (
+    bias_initializer,
+    depthwise_initializer,
+    kernel_initializer,
+)
 from backends.wording import axes_of
 from harness.contract import SourceWriter
 from harness.spec import (
@@ -281,10 +285,11 @@ class LayerWriter:
 
     def _weights(self, bias: bool, multiplier: int | None = None) -> list[str]:
         """Return the arguments about bias and initializer: only what is not Keras's default."""
-        arguments = [] if bias else ["use_bias=False"]
+        spec = self.spec
+        arguments = bias_initializer(spec.bias_initializer) if bias else ["use_bias=False"]
         if multiplier is None:
-            return arguments + kernel_initializer(self.spec.initializer, self.helpers)
-        return arguments + depthwise_initializer(self.spec.initializer, multiplier, self.helpers)
+            return arguments + kernel_initializer(spec.initializer, self.helpers)
+        return arguments + depthwise_initializer(spec.initializer, multiplier, self.helpers)
 
 
 def depth_multiplier(node: Node) -> int | None:

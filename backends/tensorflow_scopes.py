@@ -11,7 +11,7 @@ from backends.tensorflow_blocks import (
     takes_training,
     write_block,
 )
-from backends.tensorflow_calls import Call, shape, write_call
+from backends.tensorflow_calls import NAMED, Call, shape, write_call
 from backends.tensorflow_convolutions import kernel_shape
 from backends.tensorflow_helpers import HELPERS
 from backends.tensorflow_layers import layer_calls, model_docstring
@@ -199,11 +199,14 @@ def _variable(node: Node, parameter: Parameter) -> Call:
     """Return the statement that gets a parameter's variable."""
     role = parameter.role
     sizes = kernel_shape(node) if role == "kernel" else shape(parameter.shape)
-    first = () if role == "kernel" else (f"tf.{FIRST[role]}_initializer()",)
-    if parameter.initial not in (None, 1.0):
-        first = (f"tf.constant_initializer({parameter.initial!r})",)
+    first = () if role == "kernel" else (initializer(parameter.begins_at),)
     return Call(f"{role} = tf.get_variable", (f'"{role}"', sizes, "x.dtype", *first))
 
 
+def initializer(value: float) -> str:
+    """Return the initializer that makes all values the same."""
+    known = f"tf.{NAMED.get(value)}_initializer()"
+    return known if value in NAMED else f"tf.constant_initializer({value!r})"
+
+
 NAMELESS = {"tf.nn.silu"}  # which takes no name
-FIRST = {"bias": "zeros", "scale": "ones"}

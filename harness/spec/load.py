@@ -16,12 +16,18 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import SpecError, UsageError, did_you_mean
 from harness.spec.blocks import LAYER_TYPES
+from harness.spec.initializers import FORMS, ConstantInitializer
 from harness.spec.model import Spec
 from harness.spec.network import infer
 from harness.spec.training import OPTIMIZER_TYPES, SCHEDULE_TYPES
 
 MAX_FILE_BYTES = 1_000_000
-TAGGED = {"optimizer": OPTIMIZER_TYPES, "schedule": SCHEDULE_TYPES}  # fields with a type
+TAGGED = {  # what may lie between a field and those within it, but is no field
+    "optimizer": OPTIMIZER_TYPES,
+    "schedule": SCHEDULE_TYPES,
+    "initializer": FORMS,
+    "bias_initializer": FORMS,
+}
 MAX_LISTED = 100  # mistakes; beyond these the file is no spec
 
 
@@ -149,6 +155,8 @@ def _allowed(item: ErrorDetails) -> str:
     if item["type"] == "too_long":
         return f"should have {item['ctx']['max_length']} values"
     message = item["msg"]
+    if item["loc"][-1:] == (FORMS[0],):
+        message = f'{message.replace(" or ", ", ")} or {{type = "constant", value = ...}}'
     for prefix in ("Value error, ", "Input ", "String "):
         message = message.removeprefix(prefix)
     return ALLOWED.get(item["type"], message)
@@ -205,6 +213,7 @@ def _fields_beside(loc: Sequence[int | str]) -> list[str]:
     from harness.spec import blocks, layers, training
 
     parts: dict[str, type[BaseModel]] = {
+        "table": ConstantInitializer,
         "training": training.Training,
         "augment": training.Augment,
     }

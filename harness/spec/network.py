@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from harness.errors import SpecError
@@ -15,6 +15,7 @@ from harness.spec.blocks import (
     Sequence,
     SqueezeExcite,
 )
+from harness.spec.initializers import constant_of
 from harness.spec.layers import Activation, Dense, GlobalAvgPool, activation_of
 from harness.spec.model import Spec
 from harness.spec.nodes import Block, Network, Node, Part, Shape
@@ -33,8 +34,9 @@ class _MisplacedError(ValueError):
 class _Inference:
     """One walk through the layers of a spec; counts parameters as it goes."""
 
-    def __init__(self, folded: str) -> None:
+    def __init__(self, folded: str, initial: Mapping[str, float | None]) -> None:
         self.folded = folded  # path of the layer whose activation is in the loss
+        self.initial = initial  # what kernels and biases begin at, by role
         self.parameters = 0
 
     def branch(
@@ -75,7 +77,7 @@ class _Inference:
         where = f"{field} {path!r}"
         activation: Activation = "linear" if path == self.folded else activation_of(layer)
         try:
-            node = place(layer, shape, activation, path, name)
+            node = place(layer, shape, activation, path, name, self.initial)
         except ValueError as error:
             raise _MisplacedError(where, error) from None
         self.parameters += sum(p.size for p in node.parameters)
@@ -148,8 +150,12 @@ def infer(spec: Spec) -> Network:
 
     """
     folded = spec.layers[-1].name if spec.folds_activation else ""
+    initial = {
+        "kernel": constant_of(spec.initializer),
+        "bias": constant_of(spec.bias_initializer) or None,  # zero is what a bias begins at anyway
+    }
     try:
-        parts = _Inference(folded).branch(spec.layers, spec.input, "layers")
+        parts = _Inference(folded, initial).branch(spec.layers, spec.input, "layers")
     except _MisplacedError as error:
         raise SpecError(spec.name, [str(error)]) from None
     shape = parts[-1].output_shape
