@@ -51,10 +51,10 @@ def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
     initializers = Initializers(spec)
     classes = _Classes(network, initializers)
     text = "\n\n".join([*classes.texts.values(), _model(network, classes)])
-    for layer in own_layers(text, axes_of(network)):
-        write(layer)
     for definition in initializers.texts(network):
         write(definition)
+    for layer in own_layers(text, axes_of(network)):
+        write(layer)
     write(text + "\n")
 
 

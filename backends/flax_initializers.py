@@ -44,16 +44,15 @@ class Initializers:
         return found
 
     def texts(self, network: Network) -> list[str]:
-        """Return the statements that define them, each with lines below it."""
+        """Return what defines them, and ends in two empty lines: the first ends the imports."""
         given = {argument for node in network.nodes for argument in self.arguments(node)}
-        lines, texts = [], []
+        lines = []
         if "kernel_init=kernel_init" in given:
             lines.append(f"kernel_init = {self._kernel_init()}")
         if "bias_init=bias_init" in given:
             value = constant_of(self.spec.bias_initializer)
             lines.append(f"bias_init = nnx.initializers.constant({value!r})")
-        if lines:
-            texts.append("\n".join(lines) + "\n\n")
+        texts = ["\n".join([*lines, "", ""]) if lines else ""]
         if any("grouped_init" in argument for argument in given):
             texts.append(GROUPED.format(draw=self._drawn(AXES)))
         return texts

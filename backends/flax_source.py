@@ -98,7 +98,7 @@ def flax_source(spec: Spec) -> str:
     write = SourceWriter()
     write(f'"""{spec.name} in Flax nnx, with optax."""\n')
     write("import functools\nfrom typing import NamedTuple\n")
-    write("import jax\nimport jax.numpy as jnp\nimport optax\nfrom flax import nnx\n\n")
+    write("import jax\nimport jax.numpy as jnp\nimport optax\nfrom flax import nnx\n")
     write_model(write, spec, network)
     _write_loss(write, spec.training)
     _write_optimizer(write, spec.training)

@@ -7,7 +7,13 @@ the multiplier's, so that the right variance is found by these.
 
 from __future__ import annotations
 
-from backends.keras_helpers import DEPTHWISE, DEPTHWISE_MULTIPLIED, UNTRUNCATED
+from backends.keras_helpers import (
+    DEPTHWISE,
+    DEPTHWISE_MULTIPLIED,
+    GROUPED,
+    TRANSPOSED,
+    UNTRUNCATED,
+)
 from harness.spec import ConstantInitializer, constant_of
 
 DISTRIBUTIONS = {
@@ -25,7 +31,7 @@ DEPTHWISE_SCALES = {  # of one filter a channel, and of several
 }
 HELPERS = [
     f"{kind}{scheme}_{distribution}"
-    for kind in ("", "depthwise_")
+    for kind in ("", "depthwise_", "grouped_", "transposed_")
     for scheme in FANS
     for distribution in DISTRIBUTIONS
 ]
@@ -59,6 +65,33 @@ def kernel_initializer(initializer: Initializer, helpers: dict[str, str]) -> lis
     scaling = f'{FANS[scheme]}, "{DISTRIBUTIONS[distribution]}"'
     helpers[initializer] = UNTRUNCATED.format(name=initializer, scaling=scaling)
     return [f"kernel_initializer={initializer}()"]
+
+
+def transposed_initializer(initializer: Initializer, helpers: dict[str, str]) -> list[str]:
+    """Return the argument for a transposed convolution, and note the helper that it needs."""
+    if constant_of(initializer) is not None or str(initializer).startswith("glorot"):
+        return kernel_initializer(initializer, helpers)  # in which the fans' order is no matter
+    scheme, distribution = str(initializer).split("_")
+    name = f"transposed_{initializer}"
+    helpers[name] = TRANSPOSED.format(
+        name=name,
+        of=initializer,
+        scale=FANS[scheme].partition(",")[0],
+        distribution=DISTRIBUTIONS[distribution],
+    )
+    return [f"kernel_initializer={name}()"]
+
+
+def grouped_initializer(
+    initializer: Initializer, channels: int, filters: int, helpers: dict[str, str]
+) -> list[str]:
+    """Return the argument for a convolution in groups, and note the helper that it needs."""
+    if not str(initializer).startswith("glorot"):  # the others' variances know no outputs
+        return kernel_initializer(initializer, helpers)
+    name = f"grouped_{initializer}"
+    distribution = DISTRIBUTIONS[str(initializer).split("_")[1]]
+    helpers[name] = GROUPED.format(name=name, of=initializer, distribution=distribution)
+    return [f"kernel_initializer={name}({channels}, {filters})"]
 
 
 def depthwise_initializer(

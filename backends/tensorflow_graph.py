@@ -5,7 +5,7 @@ from __future__ import annotations
 from backends.tensorflow_calls import Call, write_call
 from backends.tensorflow_helpers import write_helpers
 from backends.tensorflow_norms import norm_functions
-from backends.tensorflow_scopes import initializer, network_source
+from backends.tensorflow_scopes import DISTRIBUTIONS, initializer, network_source
 from backends.tensorflow_training import write_loss
 from harness.contract import SourceWriter
 from harness.spec import (
@@ -168,13 +168,6 @@ def _write_train_op(write: SourceWriter, spec: Spec, network: Network) -> None:
         indent += 1
     arguments = ("zip(gradients, parameters)", "global_step=step")
     write_call(write, Call("self.train_op = optimizer.apply_gradients", arguments), indent)
-
-
-DISTRIBUTIONS = {
-    "uniform": "uniform",
-    "normal": "untruncated_normal",
-    "truncated": "truncated_normal",
-}
 
 
 def _initializer(spec: Spec) -> str:

@@ -220,7 +220,7 @@ def place(
     activation: Activation,
     path: str,
     name: str,
-    initial: Mapping[str, float | None],
+    initial: Mapping[str, float | None] | None = None,
 ) -> Node:
     """Return the node of `layer` where its input has `shape` `(h, w, c)` or `(units,)`.
 
@@ -234,7 +234,7 @@ def place(
 
     def named(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
         return tuple(
-            replace(p, path=f"{path}.{p.role}", initial=initial.get(p.role, p.initial))
+            replace(p, path=f"{path}.{p.role}", initial=(initial or {}).get(p.role, p.initial))
             for p in parameters
         )
 

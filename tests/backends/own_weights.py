@@ -33,7 +33,6 @@ def main(label: str, folder: str, specs: list[str]) -> None:
         source.write_text(backend.source(spec, info.variant))
         session = backend.open(source, spec, info.variant, setting)
         np.savez(Path(folder) / f"{path.stem}.npz", **own_state(session, label))
-        session.close()
 
 
 if __name__ == "__main__":

@@ -103,7 +103,9 @@ def test_a_source_draws_kernels_of_the_scheme_s_variance_and_bounds(own, label, 
         near = 5 * (2 / values.size) ** 0.5
         assert values.var() / variance == pytest.approx(1, abs=near), parameter.path
         bound = {"uniform": 3**0.5, "truncated": 2 / 0.8796, "normal": np.inf}[distribution]
-        assert np.abs(values).max() <= 1.001 * bound * variance**0.5, parameter.path
+        beyond = np.mean(np.abs(values) > 1.001 * bound * variance**0.5)
+        # Keras on torch takes the last of four draws, even where all lie beyond: one in 230,000.
+        assert beyond <= 1e-4 * (label == "keras@torch"), parameter.path
         if distribution == "normal" and values.size > 5000:
             assert np.abs(values).max() > 3 * variance**0.5, parameter.path
 
