@@ -108,11 +108,13 @@ def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("version", [13, 17, 20])
-@pytest.mark.parametrize("name", ["residual", "inverted", "plain", "dense", "next"])
+@pytest.mark.parametrize(
+    "name", ["residual", "inverted", "plain", "dense", "next", "signal", "volume", "upsampled"]
+)
 def test_what_torch_exports_is_taken(name, version, torch_models):
     found = import_onnx(torch_models / f"{name}-{version}.onnx")
     wanted = np.load(torch_models / f"{name}.npz")
-    y = logits(found.spec, found.arrays, wanted["x"].transpose(0, 2, 3, 1))
+    y = logits(found.spec, found.arrays, np.moveaxis(wanted["x"], 1, -1))
     if name == "plain":  # its last layer is a softmax, which in a spec belongs to the loss
         y = softmax(y)
     assert difference(y, wanted["y"]) < TOLERANCE
