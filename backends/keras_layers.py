@@ -26,6 +26,7 @@ from backends.keras_initializers import (
     kernel_initializer,
     transposed_initializer,
 )
+from backends.tensorflow_convolutions import shifts_by_same
 from backends.wording import axes_of
 from harness.contract import SourceWriter
 from harness.spec import (
@@ -171,7 +172,10 @@ class LayerWriter:
         return [], "Activation", [self.function(node.activation)]
 
     def _conv(self, node: Node, layer: Conv, scope: Scope) -> tuple[list[Call], str, list[str]]:
-        before, padding = self._padding(node, scope, layer.padding, "layers.ZeroPadding")
+        # TensorFlow's "SAME" would begin at another pixel where a stride is above the kernel.
+        shifts = self.framework == "tensorflow" and shifts_by_same(layer)
+        given = node.pads if shifts else layer.padding
+        before, padding = self._padding(node, scope, given, "layers.ZeroPadding")
         axes, multiplier = axes_of(node), depth_multiplier(node)
         rest = [
             *(
