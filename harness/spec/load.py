@@ -131,7 +131,8 @@ def describe_errors(error: ValidationError) -> list[str]:
         elif not path:  # of the spec as a whole: lines that bring their own paths
             lines += item["msg"].removeprefix("Value error, ").split("\n")
         else:
-            lines.append(f"{path}: {_short(_toml(item['input']))} {_allowed(item)}")
+            hint = _hint(item)
+            lines.append(f"{path}: {_short(_toml(item['input']))} {_allowed(item)}{hint}")
     if error.error_count() > MAX_LISTED:
         lines.append(f"and {error.error_count() - MAX_LISTED} more")
     return lines
@@ -160,6 +161,15 @@ def _allowed(item: ErrorDetails) -> str:
     for prefix in ("Value error, ", "Input ", "String "):
         message = message.removeprefix(prefix)
     return ALLOWED.get(item["type"], message)
+
+
+def _hint(item: ErrorDetails) -> str:
+    """Of a word that is nearly one of those allowed, which one may be meant."""
+    received, expected = item["input"], str(item.get("ctx", {}).get("expected", ""))
+    if not isinstance(received, str) or len(received) > 60:
+        return ""
+    hint = did_you_mean(received, re.findall(r"'(\w+)'", expected))
+    return f".{hint}" if hint else ""
 
 
 def _toml(value: object, depth: int = 0) -> str:
