@@ -154,7 +154,7 @@ def _allowed(item: ErrorDetails) -> str:
     if item["loc"] == ("layers",):
         return "should be an array of tables, each begun by [[layers]]"
     if item["type"] == "too_long":
-        return f"should have {item['ctx']['max_length']} values"
+        return f"should have at most {item['ctx']['max_length']} values"
     message = item["msg"]
     if item["loc"][-1:] == (FORMS[0],):
         message = f'{message.replace(" or ", ", ")} or {{type = "constant", value = ...}}'

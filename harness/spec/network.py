@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
@@ -21,6 +22,7 @@ from harness.spec.model import Spec
 from harness.spec.nodes import Block, Network, Node, Part, Shape
 from harness.spec.placing import place
 
+MAX_VALUES = 10**10  # of one image in one place
 MAX_PARAMETERS = 10**10  # 40 GB of float32: beyond this a spec is a slip of the keyboard
 
 
@@ -48,6 +50,12 @@ class _Inference:
             for part in self._parts(layer, shape, f"{field}[{index}]", path, name, len(parts)):
                 parts.append(part)
                 shape = part.output_shape
+                if math.prod(shape) > MAX_VALUES:
+                    raise _MisplacedError(
+                        f"{field}[{index}] {part.path!r}",
+                        f"its output for one image has more than {MAX_VALUES:.0e} values; make it "
+                        "smaller",
+                    )
         return tuple(parts)
 
     def _parts(
@@ -145,8 +153,8 @@ def infer(spec: Spec) -> Network:
     """Return the network that `spec` describes.
 
     Raises:
-        SpecError: a layer cannot take its input's shape, the output is not flat, or the network
-            has more than 10^10 parameters; the message names the layer.
+        SpecError: a layer cannot take its input's shape, the output is not flat, or there are
+            more than 10^10 parameters, or values of one image after a layer; the message names it.
 
     """
     folded = spec.layers[-1].name if spec.folds_activation else ""
