@@ -259,6 +259,18 @@ def branches(m: Model) -> None:
     m.end(10)
 
 
+def transposed(m: Model) -> None:
+    m.node("Conv", ".", m.array(4, 3, 3, 3), strides=[2, 2])
+    m.node("ConvTranspose", ".", m.array(4, 5, 3, 3), m.array(5), auto_pad="SAME_UPPER",
+           strides=[2, 2])  # fmt: skip
+    m.node("Relu")
+    m.node("ConvTranspose", ".", m.array(5, 2, 4, 2), strides=[3, 1], pads=[1, 0, 2, 1],
+           output_padding=[1, 0])  # fmt: skip
+    m.node("ConvTranspose", ".", m.array(2, 3, 1, 2), strides=[2, 2], output_padding=[1, 0])
+    m.node("Add", ".", m.array(1, 3, 1, 1))
+    m.end(3)
+
+
 BY_HAND: list[Callable[[Model], None]] = [
     auto_pad_lower,
     auto_pad_upper,
@@ -271,6 +283,7 @@ BY_HAND: list[Callable[[Model], None]] = [
     three_summands,
     instance_norm,
     branches,
+    transposed,
 ]
 
 
@@ -371,7 +384,30 @@ def training(m: Model) -> None:
     m.end(3)
 
 
+def transposing(name: str, *shape: int, **attributes: Any) -> Callable[[Model], None]:
+    def write(m: Model) -> None:
+        m.node("ConvTranspose", ".", m.array(*shape), name=name, **attributes)
+        m.end(4)
+
+    return write
+
+
+def of_signals(m: Model) -> None:
+    m.node("Conv", ".", m.array(4, 3, 3), name="narrow")
+    m.end(4)
+
+
 REFUSED = [
+    (transposing("t", 3, 4, 3, 3, group=3), "node 't' (ConvTranspose): groups or dilations"),
+    (transposing("t", 3, 4, 3, 3, dilations=[2, 2]), "node 't' (ConvTranspose): groups or dil"),
+    (transposing("t", 3, 4, 3, 3, output_shape=[9, 9]), "(ConvTranspose): output_shape; allowed"),
+    (transposing("t", 3, 4, 3), "node 't' (ConvTranspose): a kernel of [3, 4, 3]"),
+    (
+        transposing("t", 3, 4, 3, 3, strides=[2, 2], output_padding=[1, 1]),
+        "node 't' (ConvTranspose): output_padding = [1, 1] beyond pads = [[0, 0], [0, 0]]",
+    ),
+    (transposing("t", 3, 4, 3, 3, strides=[2]), "node 't' (ConvTranspose): strides = [2]"),
+    (of_signals, "node 'narrow' (Conv): a kernel of [4, 3, 3]; allowed: [out, in, and 2 sizes]"),
     (shared, "several places"),
     (twice, "node 'double' (Add): adds a value to itself"),
     (product, "node 'times' (Mul): multiplies two values"),
