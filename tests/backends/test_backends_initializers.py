@@ -74,7 +74,7 @@ def own(tmp_path_factory):
                     *map(str, paths),
                 ],
                 check=True,
-                timeout=300,
+                timeout=600,
             )
         return dict(np.load(folders[label] / f"{name}.npz"))
 
