@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from itertools import groupby
 from textwrap import indent
 
+from backends.flax_initializers import Initializers
 from backends.flax_model import (
     SHAPES,
     WIDTH,
@@ -32,6 +33,7 @@ from harness.spec import (
     Node,
     Part,
     Run,
+    Spec,
     families,
     stage_items,
 )
@@ -44,10 +46,13 @@ INPUTS = {  # by axes: their name, their layout and a window's
 }
 
 
-def write_model(write: SourceWriter, network: Network) -> None:
+def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
     """Write the classes: what nnx lacks, the blocks, and the model."""
-    classes = _Classes(network)
+    initializers = Initializers(spec)
+    classes = _Classes(network, initializers)
     text = "\n\n".join([*classes.texts.values(), _model(network, classes)])
+    for definition in initializers.texts(network):
+        write(definition)
     for layer in own_layers(text, axes_of(network)):
         write(layer)
     write(text + "\n")
@@ -113,7 +118,8 @@ def _write_signature(write: SourceWriter, network: Network) -> None:
 class _Classes:
     """The texts of the families' classes, by name, each after those that it uses."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, initializers: Initializers) -> None:
+        self.initializers = initializers
         self.families: Families = families(network)
         self.texts: dict[str, str] = {}
         self.drawing: set[str] = set()  # those that draw initial values
@@ -148,7 +154,7 @@ class _Classes:
         statements = []
         for part in parts:
             if isinstance(part, Node):
-                statements += [constructor(part)]
+                statements += [constructor(part, self.initializers.arguments(part))]
             elif part.is_stage:
                 statements += [f"self.{part.name} = {self._stage(part, 2, f'self.{part.name} = ')}"]
             else:

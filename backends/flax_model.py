@@ -143,8 +143,12 @@ def own_layers(classes: str, axes: int) -> list[str]:
     return [text.replace("{body}", BLOCKS[axes]) for text in written]
 
 
-def constructor(node: Node) -> str:
-    """Return the line of `__init__` that makes the layer; empty where it has no state."""
+def constructor(node: Node, initializers: list[str]) -> str:
+    """Return the line of `__init__` that makes the layer; empty where it has no state.
+
+    `initializers` are the arguments about its initial weights.
+    """
+    drawn = [*initializers, "rngs=rngs"]
     target, channels = f"self.{node.name}", str(node.input_shape[-1])
     match node.layer:
         case Conv() as layer:
@@ -160,16 +164,16 @@ def constructor(node: Node) -> str:
                 arguments += [f"feature_group_count={layer.groups}"]
             arguments += [] if layer.bias else ["use_bias=False"]
             kind = "DepthwiseConv" if is_depthwise else "nnx.Conv"
-            return call(target, kind, [*arguments, "rngs=rngs"])
+            return call(target, kind, [*arguments, *drawn])
         case Conv2DTranspose() as layer:
             arguments = [channels, str(layer.filters), str(layer.kernel)]
             arguments += [f"strides={layer.stride}"] if _is_wide(layer.stride) else []
             arguments += [f"padding={_transposed_padding(node)}"]
             arguments += [] if layer.bias else ["use_bias=False"]
-            return call(target, "nnx.ConvTranspose", [*arguments, "rngs=rngs"])
+            return call(target, "nnx.ConvTranspose", [*arguments, *drawn])
         case Dense() as layer:
             bias = [] if layer.bias else ["use_bias=False"]
-            return call(target, "nnx.Linear", [channels, str(layer.units), *bias, "rngs=rngs"])
+            return call(target, "nnx.Linear", [channels, str(layer.units), *bias, *drawn])
         case BatchNorm() as layer:
             arguments = [channels, f"momentum={layer.decay!r}", *_norm_arguments(layer)]
             return call(target, "nnx.BatchNorm", arguments)

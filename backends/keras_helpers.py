@@ -174,6 +174,19 @@ def {name}():
     return keras.initializers.VarianceScaling({scaling})
 '''
 
+TRANSPOSED = '''\
+def {name}():
+    """The {of} of a transposed convolution, whose kernel is [..., out, in]: fans change places."""
+    return keras.initializers.VarianceScaling({scale}, "fan_out", "{distribution}")
+'''
+
+GROUPED = '''\
+def {name}(inputs, outputs):
+    """The {of} of one group's kernel; Keras would count the outputs of all groups."""
+    scale = 2 * inputs / (inputs + outputs)
+    return keras.initializers.VarianceScaling(scale, "fan_in", "{distribution}")
+'''
+
 DEPTHWISE = '''\
 def {name}():
     """The {of} of one channel's kernel; Keras would count the inputs of all channels."""

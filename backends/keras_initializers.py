@@ -7,7 +7,14 @@ the multiplier's, so that the right variance is found by these.
 
 from __future__ import annotations
 
-from backends.keras_helpers import DEPTHWISE, DEPTHWISE_MULTIPLIED, UNTRUNCATED
+from backends.keras_helpers import (
+    DEPTHWISE,
+    DEPTHWISE_MULTIPLIED,
+    GROUPED,
+    TRANSPOSED,
+    UNTRUNCATED,
+)
+from harness.spec import ConstantInitializer, constant_of
 
 DISTRIBUTIONS = {
     "uniform": "uniform",
@@ -24,14 +31,31 @@ DEPTHWISE_SCALES = {  # of one filter a channel, and of several
 }
 HELPERS = [
     f"{kind}{scheme}_{distribution}"
-    for kind in ("", "depthwise_")
+    for kind in ("", "depthwise_", "grouped_", "transposed_")
     for scheme in FANS
     for distribution in DISTRIBUTIONS
 ]
 
 
-def kernel_initializer(initializer: str, helpers: dict[str, str]) -> list[str]:
+Initializer = str | ConstantInitializer
+
+
+def constant(value: float) -> str:
+    """Return the initializer that makes all values the same."""
+    return f"keras.initializers.Constant({value!r})" if value else '"zeros"'
+
+
+def bias_initializer(initializer: Initializer) -> list[str]:
+    """Return the argument, if it is not Keras's default."""
+    value = constant_of(initializer)
+    return [f"bias_initializer={constant(value)}"] if value else []
+
+
+def kernel_initializer(initializer: Initializer, helpers: dict[str, str]) -> list[str]:
     """Return the argument, if it is not Keras's default, and note the helper that it needs."""
+    if (value := constant_of(initializer)) is not None:
+        return [f"kernel_initializer={constant(value)}"]
+    initializer = str(initializer)
     scheme, distribution = initializer.split("_")
     if initializer == "glorot_uniform":
         return []
@@ -43,8 +67,40 @@ def kernel_initializer(initializer: str, helpers: dict[str, str]) -> list[str]:
     return [f"kernel_initializer={initializer}()"]
 
 
-def depthwise_initializer(initializer: str, multiplier: int, helpers: dict[str, str]) -> list[str]:
+def transposed_initializer(initializer: Initializer, helpers: dict[str, str]) -> list[str]:
+    """Return the argument for a transposed convolution, and note the helper that it needs."""
+    if constant_of(initializer) is not None or str(initializer).startswith("glorot"):
+        return kernel_initializer(initializer, helpers)  # in which the fans' order is no matter
+    scheme, distribution = str(initializer).split("_")
+    name = f"transposed_{initializer}"
+    helpers[name] = TRANSPOSED.format(
+        name=name,
+        of=initializer,
+        scale=FANS[scheme].partition(",")[0],
+        distribution=DISTRIBUTIONS[distribution],
+    )
+    return [f"kernel_initializer={name}()"]
+
+
+def grouped_initializer(
+    initializer: Initializer, channels: int, filters: int, helpers: dict[str, str]
+) -> list[str]:
+    """Return the argument for a convolution in groups, and note the helper that it needs."""
+    if not str(initializer).startswith("glorot"):  # the others' variances know no outputs
+        return kernel_initializer(initializer, helpers)
+    name = f"grouped_{initializer}"
+    distribution = DISTRIBUTIONS[str(initializer).split("_")[1]]
+    helpers[name] = GROUPED.format(name=name, of=initializer, distribution=distribution)
+    return [f"kernel_initializer={name}({channels}, {filters})"]
+
+
+def depthwise_initializer(
+    initializer: Initializer, multiplier: int, helpers: dict[str, str]
+) -> list[str]:
     """Return the argument for kernels with `multiplier` filters a channel, and note its helper."""
+    if (value := constant_of(initializer)) is not None:
+        return [f"depthwise_initializer={constant(value)}"]
+    initializer = str(initializer)
     scheme, distribution = initializer.split("_")
     name = f"depthwise_{initializer}"
     distribution, (plain, scaled) = DISTRIBUTIONS[distribution], DEPTHWISE_SCALES[scheme]

@@ -19,7 +19,14 @@ from backends.keras_helpers import (
     POOLING_VOLUMES,
     TORCH_PADS,
 )
-from backends.keras_initializers import depthwise_initializer, kernel_initializer
+from backends.keras_initializers import (
+    bias_initializer,
+    depthwise_initializer,
+    grouped_initializer,
+    kernel_initializer,
+    transposed_initializer,
+)
+from backends.tensorflow_convolutions import shifts_by_same
 from backends.wording import axes_of
 from harness.contract import SourceWriter
 from harness.spec import (
@@ -139,7 +146,7 @@ class LayerWriter:
                 return [], *self._conv_transpose(node, layer)
             case Dense() as layer:
                 sizes = [str(layer.units)]
-                return [], "Dense", [*sizes, *self._activation(node), *self._weights(layer.bias)]
+                return [], "Dense", [*sizes, *self._activation(node), *self._weights(node)]
             case MaxPool() as layer:
                 before, padding = self._padding(node, scope, layer.padding, "InfinityPadding")
                 return before, self._pooling("MaxPooling", node), [*_window(layer), *padding]
@@ -165,7 +172,10 @@ class LayerWriter:
         return [], "Activation", [self.function(node.activation)]
 
     def _conv(self, node: Node, layer: Conv, scope: Scope) -> tuple[list[Call], str, list[str]]:
-        before, padding = self._padding(node, scope, layer.padding, "layers.ZeroPadding")
+        # TensorFlow's "SAME" would begin at another pixel where a stride is above the kernel.
+        shifts = self.framework == "tensorflow" and shifts_by_same(layer)
+        given = node.pads if shifts else layer.padding
+        before, padding = self._padding(node, scope, given, "layers.ZeroPadding")
         axes, multiplier = axes_of(node), depth_multiplier(node)
         rest = [
             *(
@@ -186,14 +196,13 @@ class LayerWriter:
         else:
             kind, first = f"DepthwiseConv{axes}D", [_sizes(layer.kernel)]
             rest += [f"depth_multiplier={multiplier}"] if multiplier != 1 else []
-        weights = self._weights(layer.bias, multiplier)
-        return before, kind, [*first, *rest, *self._activation(node), *weights]
+        return before, kind, [*first, *rest, *self._activation(node), *self._weights(node)]
 
     def _conv_transpose(self, node: Node, layer: Conv2DTranspose) -> tuple[str, list[str]]:
         arguments = [str(layer.filters), _sizes(layer.kernel)]
         if any(step != 1 for step in layer.stride):
             arguments.append(f"strides={_sizes(layer.stride)}")
-        kind, rest = "Conv2DTranspose", [*self._activation(node), *self._weights(layer.bias)]
+        kind, rest = "Conv2DTranspose", [*self._activation(node), *self._weights(node)]
         if layer.padding == "same":
             return kind, [*arguments, 'padding="same"', *rest]
         # Where a stride is above its kernel, Keras adds rows; a symbol may be so in some block.
@@ -279,12 +288,19 @@ class LayerWriter:
         is_linear = node.activation == "linear"
         return [] if is_linear else [f"activation={self.function(node.activation)}"]
 
-    def _weights(self, bias: bool, multiplier: int | None = None) -> list[str]:
-        """Return the arguments about bias and initializer: only what is not Keras's default."""
-        arguments = [] if bias else ["use_bias=False"]
-        if multiplier is None:
-            return arguments + kernel_initializer(self.spec.initializer, self.helpers)
-        return arguments + depthwise_initializer(self.spec.initializer, multiplier, self.helpers)
+    def _weights(self, node: Node) -> list[str]:
+        """Return the arguments about bias and initializers: only what is not Keras's default."""
+        layer, spec, helpers = node.layer, self.spec, self.helpers
+        assert isinstance(layer, Conv | Conv2DTranspose | Dense)
+        bias = bias_initializer(spec.bias_initializer) if layer.bias else ["use_bias=False"]
+        if isinstance(layer, Conv2DTranspose):
+            return bias + transposed_initializer(spec.initializer, helpers)
+        if not isinstance(layer, Conv) or layer.groups == 1:
+            return bias + kernel_initializer(spec.initializer, helpers)
+        if (multiplier := depth_multiplier(node)) is not None:
+            return bias + depthwise_initializer(spec.initializer, multiplier, helpers)
+        channels = node.input_shape[-1]
+        return bias + grouped_initializer(spec.initializer, channels, layer.filters, helpers)
 
 
 def depth_multiplier(node: Node) -> int | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.contract import SourceWriter
 
 WIDTH = 100  # columns of a generated line
+NAMED = {0.0: "zeros", 1.0: "ones"}  # constants that TensorFlow has functions for
 
 
 @dataclass(frozen=True)

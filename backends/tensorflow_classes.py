@@ -12,7 +12,7 @@ from backends.tensorflow_blocks import (
     takes_training,
     write_block,
 )
-from backends.tensorflow_calls import WIDTH, Call, shape, write_call
+from backends.tensorflow_calls import NAMED, WIDTH, Call, shape, write_call
 from backends.tensorflow_convolutions import kernel_shape
 from backends.tensorflow_layers import layer_calls, model_docstring
 from backends.tensorflow_norms import CLASS_NAMES, norm_lacks, norm_options
@@ -60,7 +60,7 @@ class _Classes:
     """The texts of the families' classes, by name, each after those that it uses."""
 
     def __init__(self, spec: Spec, network: Network) -> None:
-        self.draws_by_groups = spec.initializer.startswith("glorot")
+        self.draws_by_groups = str(spec.initializer).startswith("glorot")
         self.families = families(network)
         self.texts: dict[str, str] = {}
         self.bodies: dict[str, str] = {}  # the same without their signatures
@@ -136,16 +136,16 @@ class _Classes:
     def _variable(self, node: Node, parameter: Parameter) -> Call:
         """Return the statement that makes a parameter's variable."""
         head = f"self.{node.name}_{parameter.role} ="
-        if parameter.role == "kernel":
+        if parameter.is_drawn:
             layer = node.layer
             is_by_groups = self.draws_by_groups and isinstance(layer, Conv) and layer.groups != 1
             groups = (f"groups={layer.groups}",) if is_by_groups else ()
             return Call(f"{head} weights", (kernel_shape(node), "dtype", *groups))
-        sizes = shape(parameter.shape)
-        first = "tf.ones" if parameter.role == "scale" else "tf.zeros"
-        value = Call(first, (sizes, "dtype"))
-        if parameter.initial not in (None, 1.0):
-            value = Call("tf.fill", (sizes, f"tf.constant({parameter.initial!r}, dtype)"))
+        sizes = kernel_shape(node) if parameter.role == "kernel" else shape(parameter.shape)
+        first = parameter.begins_at
+        value = Call("tf.fill", (sizes, f"tf.constant({first!r}, dtype)"))
+        if first in NAMED:
+            value = Call(f"tf.{NAMED[first]}", (sizes, "dtype"))
         return Call(f"{head} tf.Variable", (value,))
 
     def _stage(self, stage: Block, indent: int, before: str, after: str) -> list[str]:

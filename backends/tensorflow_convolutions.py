@@ -30,7 +30,7 @@ def convolution(
     is_depthwise = _is_depthwise(node, layer, steps)
     takes_pads = axes == 2 and not is_dilated and (layer.groups == 1 or is_depthwise)
     pads_here = padding.endswith("]") and not takes_pads
-    if steps != layer.stride or pads_here or _shifts_by_same(layer):
+    if steps != layer.stride or pads_here or shifts_by_same(layer):
         if any(map(any, node.pads)):
             calls.append(Call(f"{target} = tf.pad", (x, pads_of(node.pads))))
             x = target
@@ -53,7 +53,7 @@ def convolution(
     return calls, value
 
 
-def _shifts_by_same(layer: Conv) -> bool:
+def shifts_by_same(layer: Conv) -> bool:
     """Whether "SAME" has another meaning in TensorFlow than in the spec.
 
     On the CPU, windows of a volume that are further apart than they are wide begin later than

@@ -5,7 +5,7 @@ from __future__ import annotations
 from backends.tensorflow_calls import Call, write_call
 from backends.tensorflow_helpers import write_helpers
 from backends.tensorflow_norms import norm_functions
-from backends.tensorflow_scopes import network_source
+from backends.tensorflow_scopes import DISTRIBUTIONS, initializer, network_source
 from backends.tensorflow_training import write_loss
 from harness.contract import SourceWriter
 from harness.spec import (
@@ -16,6 +16,7 @@ from harness.spec import (
     RmsProp,
     Sgd,
     Spec,
+    constant_of,
     infer,
 )
 
@@ -122,7 +123,7 @@ GRAPH = '''class Graph:
         self.images = tf.placeholder(dtype, {images}, "images")
         self.targets = tf.placeholder({targets}, "targets")
         self.learning_rate = tf.placeholder(dtype, [], "learning_rate")
-        weights = tf.variance_scaling_initializer({gain}, "{fan}", "{distribution}")
+        weights = {weights}
         with tf.variable_scope("", initializer=weights, reuse=tf.AUTO_REUSE):
             self.outputs = network(self.images, training=True)
             self.logits = network(self.images, training=False)
@@ -169,23 +170,22 @@ def _write_train_op(write: SourceWriter, spec: Spec, network: Network) -> None:
     write_call(write, Call("self.train_op = optimizer.apply_gradients", arguments), indent)
 
 
-DISTRIBUTIONS = {
-    "uniform": "uniform",
-    "normal": "untruncated_normal",
-    "truncated": "truncated_normal",
-}
+def _initializer(spec: Spec) -> str:
+    """Return the initializer of kernels, which a scope gives to all that have none of their own."""
+    if (value := constant_of(spec.initializer)) is not None:
+        return initializer(value)
+    scheme, distribution = str(spec.initializer).split("_")
+    gain, fan = {"glorot": (1.0, "avg"), "he": (2.0, "in"), "lecun": (1.0, "in")}[scheme]
+    arguments = f'{gain}, "fan_{fan}", "{DISTRIBUTIONS[distribution]}"'
+    return f"tf.variance_scaling_initializer({arguments})"
 
 
 def _write_graph(write: SourceWriter, spec: Spec, network: Network) -> None:
-    scheme, distribution = spec.initializer.split("_")
-    gain, fan = {"glorot": (1.0, "avg"), "he": (2.0, "in"), "lecun": (1.0, "in")}[scheme]
     classes = spec.training.loss == "cross_entropy"
     fields = {
         "images": f"[None, {', '.join(map(str, spec.input))}]",
         "targets": "tf.int32, [None]" if classes else f"dtype, [None, {network.output_shape[0]}]",
-        "gain": gain,
-        "fan": f"fan_{fan}",
-        "distribution": DISTRIBUTIONS[distribution],
+        "weights": _initializer(spec),
     }
     write(GRAPH.format(**fields))
     _write_train_op(write, spec, network)

@@ -11,7 +11,7 @@ from backends.tensorflow_blocks import (
     takes_training,
     write_block,
 )
-from backends.tensorflow_calls import Call, shape, write_call
+from backends.tensorflow_calls import NAMED, Call, shape, write_call
 from backends.tensorflow_convolutions import kernel_shape
 from backends.tensorflow_helpers import HELPERS
 from backends.tensorflow_layers import layer_calls, model_docstring
@@ -21,6 +21,7 @@ from harness.contract import SourceWriter
 from harness.spec import (
     BatchNorm,
     Block,
+    Conv,
     Dropout,
     Family,
     Network,
@@ -44,6 +45,12 @@ DROPOUT_SEED = '''def dropout_seed():
 
 '''
 
+DISTRIBUTIONS = {  # TensorFlow's names
+    "uniform": "uniform",
+    "normal": "untruncated_normal",
+    "truncated": "truncated_normal",
+}
+
 # Functions that generated sources have anyway, and names of variables and arguments in them.
 RESERVED = {
     *HELPERS,
@@ -62,7 +69,9 @@ def function_name(family: Family) -> str:
 
 def network_source(spec: Spec, network: Network) -> str:
     """Write the functions: those of the blocks, then `network`."""
-    write, functions = SourceWriter(), _Functions(network)
+    scheme, _, distribution = str(spec.initializer).partition("_")
+    write = SourceWriter()
+    functions = _Functions(network, DISTRIBUTIONS[distribution] if scheme == "glorot" else "")
     if network.dropouts:
         write(DROPOUT_SEED)
     for text in functions.texts.values():
@@ -80,9 +89,13 @@ def _argument(name: str) -> str:
 
 
 class _Functions:
-    """The texts of the families' functions, by name, each after those that it uses."""
+    """The texts of the families' functions, by name, each after those that it uses.
 
-    def __init__(self, network: Network) -> None:
+    `glorot` is the distribution of kernels whose variance depends on their outputs, too.
+    """
+
+    def __init__(self, network: Network, glorot: str) -> None:
+        self.glorot = glorot
         self.families = families(network)
         self.texts: dict[str, str] = {}
         self.bodies: dict[str, str] = {}  # the same without their signatures
@@ -118,7 +131,7 @@ class _Functions:
         def flow(parts: Sequence[Part], target: str, source: str) -> None:
             for part in parts:
                 if isinstance(part, Node):
-                    _write_layer(write, part, target, source, indent)
+                    _write_layer(write, part, target, source, indent, self.glorot)
                 elif part.is_stage:
                     self._write_stage(write, part, part.name, target, source, indent)
                 else:
@@ -161,7 +174,9 @@ class _Functions:
             source = target
 
 
-def _write_layer(write: SourceWriter, node: Node, target: str, source: str, indent: int) -> None:
+def _write_layer(
+    write: SourceWriter, node: Node, target: str, source: str, indent: int, glorot: str
+) -> None:
     name = node.name
     named = f'name="{name}"'
     if isinstance(node.layer, Dropout):
@@ -182,7 +197,7 @@ def _write_layer(write: SourceWriter, node: Node, target: str, source: str, inde
     if node.parameters:
         write(f'with tf.variable_scope("{name}"):', indent)
         for parameter in node.parameters:
-            write_call(write, _variable(node, parameter), indent + 1)
+            write_call(write, _variable(node, parameter, glorot), indent + 1)
         for call in (*before, last):
             write_call(write, call, indent + 1)
         return
@@ -195,15 +210,26 @@ def _write_layer(write: SourceWriter, node: Node, target: str, source: str, inde
         write_call(write, last, indent, name)
 
 
-def _variable(node: Node, parameter: Parameter) -> Call:
+def _variable(node: Node, parameter: Parameter, glorot: str) -> Call:
     """Return the statement that gets a parameter's variable."""
     role = parameter.role
     sizes = kernel_shape(node) if role == "kernel" else shape(parameter.shape)
-    first = () if role == "kernel" else (f"tf.{FIRST[role]}_initializer()",)
-    if parameter.initial not in (None, 1.0):
-        first = (f"tf.constant_initializer({parameter.initial!r})",)
+    first: tuple[str | Call, ...] = () if role == "kernel" else (initializer(parameter.begins_at),)
+    layer = node.layer
+    if role == "kernel" and glorot and isinstance(layer, Conv) and layer.groups != 1:
+        # TensorFlow would count the outputs of all groups for each input.
+        channels = node.input_shape[-1]
+        scale = f"2 * {channels} / ({channels} + {layer.filters})"
+        scale = "1.0" if channels == layer.filters else scale
+        arguments = (scale, '"fan_in"', f'"{glorot}"')
+        first = (Call("tf.variance_scaling_initializer", arguments),)
     return Call(f"{role} = tf.get_variable", (f'"{role}"', sizes, "x.dtype", *first))
 
 
+def initializer(value: float) -> str:
+    """Return the initializer that makes all values the same."""
+    known = f"tf.{NAMED.get(value)}_initializer()"
+    return known if value in NAMED else f"tf.constant_initializer({value!r})"
+
+
 NAMELESS = {"tf.nn.silu"}  # which takes no name
-FIRST = {"bias": "zeros", "scale": "ones"}

@@ -14,12 +14,12 @@ def source(spec: Spec) -> str:
     """Write model, loss, optimizer and training loop."""
     network = infer(spec)
     model = model_source(spec, network)
-    has_kernels = any(parameter.role == "kernel" for parameter in network.parameters)
+    draws = any(parameter.is_drawn for parameter in network.parameters)
     write = SourceWriter()
     write(f'"""{spec.name} in raw TensorFlow."""\n')
-    write("import math\n" if has_kernels else "")
+    write("import math\n" if draws else "")
     write("import tensorflow as tf\n\n")
-    if has_kernels:
+    if draws:
         _write_initializer(write, spec, network)
     write_helpers(write, model, norm_classes(network), network)
     write(model + "\n")
@@ -39,7 +39,7 @@ INITIALIZER = {
 
 
 def _write_initializer(write: SourceWriter, spec: Spec, network: Network) -> None:
-    scheme, distribution = spec.initializer.split("_")
+    scheme, distribution = str(spec.initializer).split("_")
     authors, variance = INITIALIZER[scheme]
     convolutions = [node.layer for node in network.nodes if isinstance(node.layer, Conv)]
     has_groups = any(layer.groups != 1 for layer in convolutions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backends.torch_initializers import write_initializer
 from backends.torch_layers import (
     WIDTH,
     activation,
@@ -34,6 +35,7 @@ INPUTS = {1: "signals", 2: "images", 3: "volumes"}
 def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
     """Write the classes: own layers, where torch's are otherwise, blocks, and the model."""
     write_own_layers(write, network)
+    has_kernels = write_initializer(write, spec, network)
     classes = _Classes(network)
     for text in classes.texts.values():
         write(text + "\n\n")
@@ -45,6 +47,8 @@ def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
     write("def __init__(self):", 1)
     write("super().__init__()", 2)
     classes.write_constructors(write, network.parts)
+    if has_kernels:
+        write("self.apply(initialize)", 2)
     write()
     write("def forward(self, x):", 1)
     if len(sides) > 1 and _normalises_images(network.parts):

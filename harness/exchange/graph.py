@@ -58,15 +58,14 @@ class Vertex:
 class Graph:
     """Vertices in an order in which they can run; the first, 0, is the input.
 
+    The input is a signal, an image or a volume: one to three axes of pixels, then the channels.
     `limit` is how many values all parameters may have together: what the file could hold, so
     that a small one that uses an array a thousand times costs no more than it is large.
     """
 
     def __init__(self, shape: Shape, limit: int = MAX_PARAMETERS) -> None:
-        if len(shape) != 3 or not all(1 <= side <= MAX_SIDE for side in shape):
-            raise Refused(
-                f"images of {shape} (height, width, channels); allowed: 1 to {MAX_SIDE} each"
-            )
+        if len(shape) not in (2, 3, 4) or not all(1 <= side <= MAX_SIDE for side in shape):
+            raise Refused(f"inputs of {shape} (..., channels); allowed: 1 to {MAX_SIDE} each")
         self.vertices = [Vertex("the input", "input", (), shape)]
         self.output = 0
         self.limit = min(limit + SLACK, MAX_PARAMETERS)
@@ -159,12 +158,12 @@ class Graph:
     def pad(self, what: str, x: int, pads: Pads) -> int:
         """Add rows and columns of zeros."""
         shape = self.shape(x)
-        if len(shape) != 3 or not all(
+        if len(pads) != len(shape) - 1 or not all(
             type(n) is int and 0 <= n <= MAX_SIDE for pair in pads for n in pair
         ):
             raise Refused(f"pads {shape} by {pads}; allowed: 0 to {MAX_SIDE} pixels, of an image")
-        (top, bottom), (left, right) = pads
-        padded = (shape[0] + top + bottom, shape[1] + left + right, shape[2])
+        sides = zip(shape, pads, strict=False)  # the channels are left over
+        padded = (*(side + sum(pair) for side, pair in sides), shape[-1])
         return self._add(Vertex(what, "pad", (x,), padded, pads=pads))
 
 

@@ -194,7 +194,10 @@ class _Reader:
             raise Refused("is a second input; allowed: one")
         shape = layer.config.get("batch_shape") or ()
         sizes = list(shape)[1:10]
-        if len(shape) != 4 or not all(type(size) is int for size in sizes):
-            raise Refused(f"batch_shape = {str(shape)[:60]}; allowed: [n, height, width, channels]")
-        self.graph = Graph((sizes[0], sizes[1], sizes[2]), self.weights.size)
-        return Tensor(0, (sizes[0], sizes[1], sizes[2]))
+        if len(shape) not in (3, 4, 5) or not all(type(size) is int for size in sizes):
+            raise Refused(
+                f"batch_shape = {str(shape)[:60]}; allowed: [n, height, width, channels], or with "
+                "one or three axes before the channels"
+            )
+        self.graph = Graph(tuple(sizes), self.weights.size)
+        return Tensor(0, tuple(sizes))

@@ -30,11 +30,16 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """The output of a vertex; `pixel`: what is flat has a height and width of 1 in Keras."""
+    """The output of a vertex; `ones`: how many axes of one pixel, in Keras, what is flat has."""
 
     vertex: int
     shape: Shape
-    pixel: bool = False
+    ones: int = 0
+
+    @property
+    def axes(self) -> int:
+        """How many axes of pixels there are, in Keras."""
+        return len(self.shape) - 1 + self.ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +71,10 @@ class Use:
             self.refuse(f"{name} = {str(value)[:60]}; allowed: {', '.join(map(str, allowed))}")
         return value
 
-    def pair(self, name: str) -> tuple[int, ...]:
-        """Return a setting of two numbers, which may be one for both."""
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """Return a setting of a number for each axis of pixels, which may be one for all."""
         value = self.config.get(name)
-        return (value, value) if isinstance(value, int) else tuple(value or ())[:9]
+        return (value,) * self.x.axes if isinstance(value, int) else tuple(value or ())[:9]
 
     def named(self, *roles: str) -> dict[str, Array]:
         """Return the arrays by role, which must be as many."""
@@ -83,7 +88,7 @@ class Use:
         """Add a layer of the spec."""
         vertex = self.graph.layer(self.what, x.vertex, {"type": kind, **fields}, arrays)
         shape = self.graph.shape(vertex)
-        return Tensor(vertex, shape, x.pixel and len(shape) == 1)
+        return Tensor(vertex, shape, x.ones if len(shape) == 1 else 0)
 
     def activated(self, x: Tensor) -> Tensor:
         """Add the activation that the layer ends with."""
@@ -107,8 +112,9 @@ class Use:
 def _windows(use: Use, size: str, name: str) -> dict[str, Any]:
     """The fields of a layer with windows, without those that are as the spec's defaults."""
     use.get("data_format", "channels_last")
-    fields: dict[str, Any] = {size: use.pair(name)}
-    if (stride := use.pair("strides")) != ((1, 1) if size == "kernel" else fields[size]):
+    fields: dict[str, Any] = {size: use.sizes(name)}
+    usual = (1,) * use.x.axes if size == "kernel" else fields[size]
+    if (stride := use.sizes("strides")) != usual:
         fields["stride"] = stride
     if (padding := use.get("padding", "valid", "same")) != "valid":
         fields["padding"] = padding
@@ -121,16 +127,17 @@ def conv(use: Use) -> Tensor:
         use.refuse("LoRA")
     fields = _windows(use, "kernel", "kernel_size")
     fields["filters"] = use.get("filters")
-    if (dilation := use.pair("dilation_rate")) != (1, 1):
+    if (dilation := use.sizes("dilation_rate")) != (1,) * use.x.axes:
         fields["dilation"] = dilation
     if (groups := use.get("groups")) != 1:
         fields["groups"] = groups
     arrays = _kernel_and_bias(use)
-    if not use.x.pixel:
+    if not use.x.ones:
         return use.activated(_convolved(use, use.x, fields, arrays))
-    if fields["kernel"] != (1, 1) or arrays["kernel"].ndim != 4 or groups != 1:
+    kernel = arrays["kernel"]
+    if set(fields["kernel"]) != {1} or kernel.ndim != use.x.ones + 2 or groups != 1:
         use.refuse("of one pixel; allowed: a kernel of 1x1")
-    return _dense(use, {**arrays, "kernel": arrays["kernel"][0, 0]})
+    return _dense(use, {**arrays, "kernel": kernel.reshape(kernel.shape[-2:])})
 
 
 def _kernel_and_bias(use: Use) -> dict[str, Array]:
@@ -140,7 +147,29 @@ def _kernel_and_bias(use: Use) -> dict[str, Array]:
 def _convolved(use: Use, x: Tensor, fields: dict[str, Any], arrays: dict[str, Array]) -> Tensor:
     if "bias" not in arrays:
         fields = {**fields, "bias": False}
-    return use.layer(x, "conv2d", arrays, **fields)
+    return use.layer(x, f"conv{x.axes}d", arrays, **fields)
+
+
+def conv_transpose(use: Use) -> Tensor:
+    """Transposed convolution of images; Keras keeps its kernel as `[kh, kw, out, in]`."""
+    fields = _windows(use, "kernel", "kernel_size")
+    fields["filters"] = use.get("filters")
+    use.get("output_padding", None)
+    if set(use.sizes("dilation_rate")) != {1}:
+        use.refuse(f"dilation_rate = {use.sizes('dilation_rate')}; allowed: 1")
+    arrays = _kernel_and_bias(use)
+    if arrays["kernel"].ndim != 4 or use.x.axes != 2:
+        use.refuse(f"a kernel of {list(arrays['kernel'].shape)}; allowed: of images")
+    above = [s > k for s, k in zip(use.sizes("strides"), fields["kernel"], strict=True)]
+    if "padding" not in fields and any(above):
+        # Where a stride is above its kernel, Keras's "valid" adds rows as its "same" does.
+        if not all(s >= k for s, k in zip(use.sizes("strides"), fields["kernel"], strict=True)):
+            use.refuse("a stride above the kernel along one axis only; allowed: along both")
+        fields["padding"] = "same"
+    if "bias" not in arrays:
+        fields["bias"] = False
+    arrays["kernel"] = arrays["kernel"].swapaxes(2, 3)
+    return use.activated(use.layer(use.x, "conv2d_transpose", arrays, **fields))
 
 
 def depthwise(use: Use) -> Tensor:
@@ -149,15 +178,15 @@ def depthwise(use: Use) -> Tensor:
 
 
 def _depthwise(use: Use, arrays: dict[str, Array]) -> Tensor:
-    """`[kh, kw, in, each]` as `[kh, kw, 1, in each]`: ordered by group already."""
+    """`[k..., in, each]` as `[k..., 1, in each]`: ordered by group already."""
     kernel, fields = arrays["kernel"], _windows(use, "kernel", "kernel_size")
-    if (dilation := use.pair("dilation_rate")) != (1, 1):
+    if (dilation := use.sizes("dilation_rate")) != (1,) * use.x.axes:
         fields["dilation"] = dilation
-    if kernel.ndim != 4:
+    if kernel.ndim != use.x.axes + 2:
         use.refuse(f"a kernel of {list(kernel.shape)}")
-    rows, columns, channels, each = kernel.shape
+    *sides, channels, each = kernel.shape
     fields |= {"filters": channels * each, "groups": channels}
-    kernel = kernel.reshape(rows, columns, 1, channels * each)
+    kernel = kernel.reshape(*sides, 1, channels * each)
     return _convolved(use, use.x, fields, {**arrays, "kernel": kernel})
 
 
@@ -166,7 +195,7 @@ def separable(use: Use) -> Tensor:
     bias = ("bias",) if use.get("use_bias") else ()
     arrays = use.named("depthwise", "kernel", *bias)
     x = _depthwise(use, {"kernel": arrays.pop("depthwise")})
-    fields = {"filters": use.get("filters"), "kernel": (1, 1)}
+    fields = {"filters": use.get("filters"), "kernel": (1,) * x.axes}
     return use.activated(_convolved(use, x, fields, arrays))
 
 
@@ -179,8 +208,9 @@ def dense(use: Use) -> Tensor:
         return _dense(use, arrays)
     if arrays["kernel"].ndim != 2:
         use.refuse(f"a kernel of {list(arrays['kernel'].shape)}")
-    arrays["kernel"] = arrays["kernel"][None, None]
-    fields = {"filters": use.get("units"), "kernel": (1, 1)}
+    ones = (1,) * use.x.axes
+    arrays["kernel"] = arrays["kernel"].reshape(*ones, *arrays["kernel"].shape)
+    fields = {"filters": use.get("units"), "kernel": ones}
     return use.activated(_convolved(use, use.x, fields, arrays))
 
 
@@ -195,7 +225,7 @@ def norm(use: Use) -> Tensor:
     """Batch, layer or group normalisation over the channels."""
     axis = use.get("axis")
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    rank = 4 if use.x.pixel else len(use.x.shape) + 1
+    rank = use.x.axes + 2
     if axis not in (-1, rank - 1):
         use.refuse(f"axis = {str(axis)[:60]}; allowed: -1, the channels")
     if use.get("rms_scaling") or use.get("renorm"):
@@ -227,8 +257,9 @@ def global_pool(use: Use) -> Tensor:
     """The mean or maximum of all pixels."""
     use.get("data_format", "channels_last")
     kind = "global_max_pool" if "Max" in use.kind else "global_avg_pool"
+    axes = use.x.axes
     found = use.layer(use.x, kind)
-    return replace(found, pixel=use.get("keepdims", True, False, None) is True)
+    return replace(found, ones=axes if use.get("keepdims", True, False, None) is True else 0)
 
 
 def flatten(use: Use) -> Tensor:
@@ -236,13 +267,17 @@ def flatten(use: Use) -> Tensor:
     x = use.x
     if use.kind == "Reshape":
         shape, whole = list(use.get("target_shape") or ()), math.prod(x.shape)
-        if len(x.shape) == 1 and shape in ([1, 1, whole], [1, 1, -1]):
-            return replace(x, pixel=True)
+        if (
+            len(x.shape) == 1
+            and shape[:-1] in ([1], [1, 1], [1, 1, 1])
+            and shape[-1] in (whole, -1)
+        ):
+            return replace(x, ones=len(shape) - 1)
         if shape not in ([whole], [-1]):
             use.refuse(f"target_shape = {str(shape)[:60]}; allowed: flat, or one pixel")
     else:
         use.get("data_format", "channels_last")
-    return replace(x, pixel=False) if len(x.shape) == 1 else use.layer(x, "flatten")
+    return replace(x, ones=0) if len(x.shape) == 1 else use.layer(x, "flatten")
 
 
 def dropout(use: Use) -> Tensor:
@@ -254,8 +289,10 @@ def dropout(use: Use) -> Tensor:
 def zero_padding(use: Use) -> Tensor:
     """Zeros around the pixels, which the next layer will add."""
     use.get("data_format", "channels_last")
-    (top, bottom), (left, right) = use.get("padding")
-    vertex = use.graph.pad(use.what, use.x.vertex, ((top, bottom), (left, right)))
+    given = use.get("padding")
+    pairs = [given] if use.x.axes == 1 else list(given)[:9]
+    pads = tuple((before, after) for before, after in pairs)
+    vertex = use.graph.pad(use.what, use.x.vertex, pads)
     return Tensor(vertex, use.graph.shape(vertex))
 
 
@@ -265,16 +302,15 @@ def join(use: Use) -> Tensor:
     kind = kinds.get(use.kind, "concat")
     xs = use.inputs
     if kind == "concat":
-        axis, pixels = use.get("axis"), {x.pixel for x in xs}
-        rank = 4 if pixels == {True} else len(xs[0].shape) + 1 if xs else 0
-        if axis not in (-1, rank - 1) or len(pixels) > 1:
+        axis, axes = use.get("axis"), {x.axes for x in xs}
+        if axis not in (-1, max(axes, default=0) + 1) or len(axes) > 1:
             use.refuse(f"axis = {str(axis)[:60]}; allowed: -1, the channels")
-    is_factor = [len(x.shape) == 1 and not x.pixel for x in xs]
+    is_factor = [len(x.shape) == 1 and not x.ones for x in xs]
     if kind == "multiply" and any(is_factor) and not all(is_factor):
         use.refuse("an image by a flat value, which is no factor for each channel")
     vertex = use.graph.join(use.what, kind, [x.vertex for x in xs])
     shape = use.graph.shape(vertex)
-    return Tensor(vertex, shape, len(shape) == 1 and all(x.pixel for x in xs))
+    return Tensor(vertex, shape, min(x.ones for x in xs) if len(shape) == 1 else 0)
 
 
 def activation(use: Use) -> Tensor:
@@ -308,21 +344,24 @@ def refused(use: Use) -> Tensor:
 
 
 LAYERS: dict[str, Callable[[Use], Tensor]] = {
-    "Conv2D": conv,
-    "DepthwiseConv2D": depthwise,
-    "SeparableConv2D": separable,
+    **{f"Conv{axes}D": conv for axes in (1, 2, 3)},
+    "Conv2DTranspose": conv_transpose,
+    **{f"DepthwiseConv{axes}D": depthwise for axes in (1, 2)},
+    **{f"SeparableConv{axes}D": separable for axes in (1, 2)},
     "Dense": dense,
     "BatchNormalization": norm,
     "LayerNormalization": norm,
     "GroupNormalization": norm,
-    "MaxPooling2D": pool,
-    "AveragePooling2D": pool,
-    "GlobalAveragePooling2D": global_pool,
-    "GlobalMaxPooling2D": global_pool,
+    **{f"{kind}Pooling{axes}D": pool for kind in ("Max", "Average") for axes in (1, 2, 3)},
+    **{
+        f"Global{kind}Pooling{axes}D": global_pool
+        for kind in ("Max", "Average")
+        for axes in (1, 2, 3)
+    },
     "Flatten": flatten,
     "Reshape": flatten,
     "Dropout": dropout,
-    "ZeroPadding2D": zero_padding,
+    **{f"ZeroPadding{axes}D": zero_padding for axes in (1, 2, 3)},
     "Add": join,
     "Multiply": join,
     "Concatenate": join,

@@ -15,7 +15,7 @@ from harness.exchange.onnx_constants import CONSTANTS
 from harness.exchange.onnx_file import opset, read_model, read_tensor
 from harness.exchange.onnx_ops import OPERATORS
 from harness.exchange.onnx_patterns import simplify
-from harness.exchange.onnx_values import Value
+from harness.exchange.onnx_values import Value, channels_first
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, ValueInfoProto
@@ -77,29 +77,35 @@ class _Reader:
         self.graph = self._begin(inputs[0], path)
 
     def _begin(self, entry: ValueInfoProto, path: Path) -> Graph:
-        """Make the graph of the model's input, NHWC if all that it goes to is a transpose."""
+        """Make the graph of the model's input, NHWC if all that it goes to is a transpose.
+
+        Signals and volumes likewise.
+        """
         onnx, name = needed("onnx"), short(entry.name)
         tensor = entry.type.tensor_type
         sizes = [d.dim_value for d in tensor.shape.dim]
         floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
-        if tensor.elem_type not in floats or len(sizes) != 4 or min(sizes[1:]) < 1:
+        axes = len(sizes) - 2
+        if tensor.elem_type not in floats or axes not in (1, 2, 3) or min(sizes[1:]) < 1:
             shown = [d.dim_param or d.dim_value for d in tensor.shape.dim][:9]
             raise Refused(
                 f"the input {name} has the shape {shown}; allowed: floats [n, channels, height, "
-                "width], of which all but n are known"
+                "width], or with one or three axes behind the channels; all but n are known"
             )
         users = [node for node in self.nodes if entry.name in node.input]
         is_nhwc = bool(users) and all(
-            node.op_type == "Transpose" and _attributes(node).get("perm") == [0, 3, 1, 2]
+            node.op_type == "Transpose"
+            and _attributes(node).get("perm") == [0, axes + 1, *range(1, axes + 1)]
             for node in users
         )
-        axes = "nhwc" if is_nhwc else "nchw"
-        by_axis = dict(zip(axes, sizes, strict=True))
-        shape = (by_axis["h"], by_axis["w"], by_axis["c"])
+        first = channels_first(axes)
+        order = f"n{first[2:]}c" if is_nhwc else first
+        by_axis = dict(zip(order, sizes, strict=True))
+        shape = tuple(by_axis[axis] for axis in f"{first[2:]}c")
         folder_bytes = sum(
             file.stat().st_size for file in {path, *_beside(self.tensors.values(), path.parent)}
         )
-        self.known[entry.name] = Value(0, shape, axes)
+        self.known[entry.name] = Value(0, shape, order)
         return Graph(shape, folder_bytes)
 
     def run(self) -> None:

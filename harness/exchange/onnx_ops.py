@@ -1,8 +1,9 @@
-"""ONNX's operators, each as a layer or a join of the spec: layers with weights, and joins."""
+"""ONNX's operators, each as a layer or a join of the spec: dense layers, norms and joins."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -10,84 +11,39 @@ import numpy as np
 from harness.exchange.graph import Array, Refused
 from harness.exchange.onnx_activations import ACTIVATIONS
 from harness.exchange.onnx_call import Call, Operator
+from harness.exchange.onnx_convolutions import CONVOLUTIONS, dense
 from harness.exchange.onnx_shapes import SHAPES
 from harness.exchange.onnx_values import Value
-from harness.exchange.onnx_windows import WINDOWS, padding
+from harness.exchange.onnx_windows import WINDOWS
 from harness.spec.nodes import Shape
-
-
-def _image(call: Call, axes: str = "nchw") -> Value:
-    x = call.value()
-    if x.axes != axes:
-        call.refuse(f"a value of axes {x.axes}; allowed: {axes}")
-    return x
-
-
-def conv(call: Call) -> Value:
-    """Convolution; of one pixel that a global pool has left, a dense layer."""
-    x, kernel = call.value(), call.array(1)
-    bias = call.constant(2)
-    groups = call.integers("group") or [1]
-    if kernel.ndim != 4:
-        call.refuse(f"a kernel of {list(kernel.shape)}; allowed: [out, in, height, width]")
-    if x.axes == "nc11":
-        if kernel.shape[2:] != (1, 1) or groups != [1] or any(call.integers("pads") or []):
-            call.refuse("of one pixel; allowed: a kernel of 1x1, without groups and padding")
-        return _dense(call, x, kernel[:, :, 0, 0].T, bias)
-    _image(call)
-    out, _, *size = kernel.shape
-    if (given := call.integers("kernel_shape")) and given != size:
-        call.refuse(f"kernel_shape = {given}, and a kernel of {size}")
-    fields: dict[str, Any] = {
-        "filters": int(out),
-        "kernel": tuple(map(int, size)),
-        "stride": tuple(call.integers("strides") or (1, 1)),
-        "dilation": tuple(call.integers("dilations") or (1, 1)),
-        "groups": groups[0],
-        "bias": bias is not None,
-    }
-    reach = [(k - 1) * d + 1 for k, d in zip(fields["kernel"], fields["dilation"], strict=False)]
-    fields["padding"] = padding(call, x, reach, fields["stride"])
-    for name, usual in (("stride", (1, 1)), ("dilation", (1, 1)), ("groups", 1), ("bias", True)):
-        if fields[name] == usual:
-            del fields[name]
-    arrays = {"kernel": kernel.transpose(2, 3, 1, 0), **({} if bias is None else {"bias": bias})}
-    vertex = call.layer(x, "conv2d", arrays, **fields)
-    return Value(vertex, call.graph.shape(vertex), x.axes)
-
-
-def _dense(call: Call, x: Value, kernel: Array, bias: Array | None) -> Value:
-    """A dense layer, its rows in the spec's order; `kernel` is `[in, units]`."""
-    fields = {"units": int(kernel.shape[1]), **({"bias": False} if bias is None else {})}
-    arrays = {"kernel": x.to_spec_order(kernel)}
-    if bias is not None:
-        if bias.size not in (1, kernel.shape[1]):
-            call.refuse(f"a bias of {list(bias.shape)} for {kernel.shape[1]} units")
-        arrays["bias"] = np.broadcast_to(bias.ravel(), kernel.shape[1:])
-    vertex = call.layer(x, "dense", arrays, **fields)
-    return Value(vertex, call.graph.shape(vertex), x.axes)
 
 
 def gemm(call: Call) -> Value:
     """A dense layer."""
-    x, kernel = _image(call, "nc"), call.array(1)
+    x, kernel = call.value(), call.array(1)
+    if x.axes != "nc":
+        call.refuse(f"a value of axes {x.axes}; allowed: nc")
     scales = (call.number("alpha", 1.0), call.number("beta", 1.0))
     if scales != (1.0, 1.0) or any(call.integers("transA") or []) or kernel.ndim != 2:
         call.refuse("alpha, beta or transA; allowed: 1, 1, 0")
     if any(call.integers("transB") or []):
         kernel = kernel.T
-    return _dense(call, x, kernel, call.constant(2))
+    return dense(call, x, kernel, call.constant(2))
 
 
 def matmul(call: Call) -> Value:
     """A dense layer without bias; of all pixels of an NHWC image, a 1x1 convolution."""
     x, kernel = call.value(), call.array(1)
-    if kernel.ndim != 2 or x.axes not in ("nc", "nhwc", "n11c"):
+    is_last = x.axes == "nc" or (x.axes.endswith("c") and len(x.axes) > 2)
+    if kernel.ndim != 2 or not is_last:
         call.refuse(f"{x.axes} by an array of {list(kernel.shape)}; allowed: [in, units]")
     if not x.is_image:
-        return _dense(call, x, kernel, None)
-    fields = {"filters": int(kernel.shape[1]), "kernel": (1, 1), "bias": False}
-    vertex = call.layer(x, "conv2d", {"kernel": kernel[None, None]}, **fields)
+        return dense(call, x, kernel, None)
+    axes = len(x.pixels)
+    ones = (1,) * axes
+    fields = {"filters": int(kernel.shape[1]), "kernel": ones, "bias": False}
+    pointwise = kernel.reshape(*ones, *kernel.shape)
+    vertex = call.layer(x, f"conv{axes}d", {"kernel": pointwise}, **fields)
     return Value(vertex, call.graph.shape(vertex), x.axes)
 
 
@@ -97,7 +53,7 @@ def batch_norm(call: Call) -> Value:
     if any(call.integers("training_mode") or []):
         call.refuse("training_mode = 1; allowed: 0, exported for evaluation")
     if x.axes[1] != "c":
-        call.refuse(f"a value of axes {x.axes}; allowed: nchw, nc")
+        call.refuse(f"a value of axes {x.axes}; allowed: the channels behind the images' axis")
     roles = ("scale", "offset", "mean", "variance")
     arrays = {role: x.to_spec_order(call.array(i + 1)) for i, role in enumerate(roles)}
     decay = call.number("momentum", 0.9)
@@ -121,8 +77,8 @@ def layer_norm(call: Call) -> Value:
 def group_norm(call: Call) -> Value:
     """Normalisation by groups of channels; before opset 21 a scale belongs to a group."""
     x = call.value()
-    if x.axes not in ("nchw", "nc1") or x.chw is not None:
-        call.refuse(f"a value of axes {x.axes}; allowed: nchw")
+    if not (x.is_channels_first or x.axes == "nc1") or x.chw is not None:
+        call.refuse(f"a value of axes {x.axes}; allowed: an image, the channels before the pixels")
     groups = (call.integers("num_groups") or [x.shape[-1]])[0]
     fields: dict[str, Any] = {"groups": groups, "epsilon": call.number("epsilon", 1e-5)}
     if call.constant(1) is None:  # a pattern: what follows is its scale and offset
@@ -171,7 +127,7 @@ def mul(call: Call) -> Value:
     """A gate, x times sigmoid(x), or a factor for each channel."""
     if values := _both(call):
         x, gate = sorted(values, key=lambda v: len(v.shape), reverse=True)
-        wanted = {"nchw": "nc11", "nhwc": "n11c"}.get(x.axes) if x.is_image else x.axes
+        wanted = re.sub("[dhw]", "1", x.axes)
         if gate.axes not in (x.axes, wanted) or x.chw != gate.chw:
             call.refuse(f"{x.axes} {x.shape} times {gate.axes} {gate.shape}")
         vertex = call.graph.join(call.what, "multiply", [v.vertex for v in values])
@@ -204,7 +160,6 @@ def dropout(call: Call) -> Value:
 
 
 OPERATORS: dict[str, Operator] = {
-    "Conv": conv,
     "Gemm": gemm,
     "MatMul": matmul,
     "BatchNormalization": batch_norm,
@@ -216,6 +171,7 @@ OPERATORS: dict[str, Operator] = {
     "Concat": concat,
     "Dropout": dropout,
     **ACTIVATIONS,
+    **CONVOLUTIONS,
     **WINDOWS,
     **SHAPES,
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 from harness.exchange.onnx_call import Call, Operator
 from harness.exchange.onnx_values import Value
+
+LEFT = "nc1{1,3}|n1{1,3}c"  # axes of what is flat, beside those of pixels that are left of it
 
 
 def transpose(call: Call) -> Value:
@@ -35,10 +38,10 @@ def flatten(call: Call) -> Value:
 def _flat(call: Call, x: Value) -> Value:
     if not x.is_image:
         return replace(x, axes="nc")
-    height, width, channels = x.shape
+    *sides, channels = x.shape
     vertex = call.layer(x, "flatten")
-    moves = x.axes == "nchw" and channels > 1 and height * width > 1
-    return Value(vertex, (math.prod(x.shape),), "nc", (channels, height, width) if moves else None)
+    moves = x.is_channels_first and channels > 1 and math.prod(sides) > 1
+    return Value(vertex, (math.prod(x.shape),), "nc", (channels, *sides) if moves else None)
 
 
 def reshape(call: Call) -> Value:
@@ -59,7 +62,7 @@ def reshape(call: Call) -> Value:
         return x
     if shape == [whole]:
         return _flat(call, x)
-    for axes in ("nc1", "nc11", "n11c"):
+    for axes in ("nc1", "nc11", "nc111", "n1c", "n11c", "n111c"):
         if not x.is_image and tuple(shape) == replace(x, axes=axes).sizes[1:]:
             return replace(x, axes=axes)
     return call.refuse(f"{list(sizes)} to {wanted}; allowed: flattening each image")
@@ -82,7 +85,7 @@ def unsqueeze(call: Call) -> Value:
     places = {axis % rank for axis in axes} if rank <= 8 else set[int]()
     rest = iter(x.axes)
     found = "".join("1" if i in places else next(rest, "") for i in range(rank))
-    if x.is_image or found not in ("nc1", "nc11", "n11c"):
+    if x.is_image or not re.fullmatch(LEFT, found):
         call.refuse(f"axes {axes[:9]} of {x.axes}; allowed: a pixel beside the channels")
     return replace(x, axes=found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,56 +12,63 @@ from harness.exchange.onnx_values import Value
 from harness.spec.layers import MAX_EXTENT, Pads
 from harness.spec.placing import window_pads
 
-Extra = tuple[int, int]
+Extra = tuple[int, ...]
 
 
 def padding(
-    call: Call, x: Value, reach: Sequence[int], stride: Sequence[int], extra: Extra = (0, 0)
+    call: Call, x: Value, reach: Sequence[int], stride: Sequence[int], extra: Extra = ()
 ) -> Any:
     """Return the spec's padding; `extra` rows and columns come after the pads.
 
     Raises:
-        Refused: windows or padding are none of two axes, or not allowed.
+        Refused: windows or padding are of other axes than the value, or not allowed.
 
     """
+    axes = len(x.shape) - 1
     sizes = [*reach, *stride]
-    if len(reach) != 2 or len(stride) != 2 or not all(1 <= n <= 2**20 for n in sizes):
-        raise Refused(f"windows {list(reach)}, strides {list(stride)}; allowed: two each")
-    given = call.integers("pads")
+    if len(reach) != axes or len(stride) != axes or not all(1 <= n <= 2**20 for n in sizes):
+        raise Refused(f"windows {list(reach)}, strides {list(stride)}; allowed: {axes} each")
     match call.attributes.get("auto_pad", "NOTSET"):
         case "NOTSET":
-            pads = _pads(given or [0, 0, 0, 0])
+            pads = explicit_pads(call, axes)
         case "VALID":
-            pads = ((0, 0), (0, 0))
+            pads = ((0, 0),) * axes
         case "SAME_UPPER":
             return "same"
         case "SAME_LOWER":  # an odd one goes before
-            rows, columns = (window_pads(x.shape[i], reach[i], stride[i], "same") for i in (0, 1))
-            pads = ((rows[1], rows[0]), (columns[1], columns[0]))
+            places = zip(x.shape, reach, stride, strict=False)
+            uppers = (window_pads(n, window, step, "same") for n, window, step in places)
+            pads = tuple((after, before) for before, after in uppers)
         case other:
             raise Refused(f"auto_pad = {str(other)[:60]!r}")
-    (top, bottom), (left, right) = pads
-    found = ((top, bottom + extra[0]), (left, right + extra[1]))
-    return "valid" if found == ((0, 0), (0, 0)) else found
+    more = zip(pads, extra or (0,) * axes, strict=True)
+    found = tuple((before, after + rest) for (before, after), rest in more)
+    return found if any(map(any, found)) else "valid"
 
 
-def _pads(given: list[int]) -> Pads:
-    if len(given) != 4 or not all(0 <= n <= MAX_EXTENT for n in given):
-        raise Refused(f"pads = {given[:9]}; allowed: four numbers from 0 to {MAX_EXTENT}")
-    top, left, bottom, right = given
-    return (top, bottom), (left, right)
+def explicit_pads(call: Call, axes: int) -> Pads:
+    """Return what is padded before and after along each axis; ONNX has all befores first.
+
+    Raises:
+        Refused: there are not so many, or they are not allowed.
+
+    """
+    given = call.integers("pads") or [0] * 2 * axes
+    if len(given) != 2 * axes or not all(0 <= n <= MAX_EXTENT for n in given):
+        raise Refused(f"pads = {given[:9]}; allowed: {2 * axes} numbers from 0 to {MAX_EXTENT}")
+    return tuple(zip(given[:axes], given[axes:], strict=True))
 
 
 def pool(call: Call) -> Value:
     """A pool with windows; with ceil_mode the last window may reach beyond the padding."""
     x = call.value()
-    if x.axes != "nchw":
-        call.refuse(f"a value of axes {x.axes}; allowed: nchw")
+    if not x.is_channels_first:
+        call.refuse(f"a value of axes {x.axes}; allowed: an image, the channels before the pixels")
     size = call.integers("kernel_shape") or []
     stride = call.integers("strides") or [1] * len(size)
     if set(call.integers("dilations") or [1]) != {1}:
         call.refuse("dilations; allowed: 1")
-    extra = (0, 0)
+    extra: Extra = ()
     if any(call.integers("ceil_mode") or []):
         extra = _beyond(call, x, size, stride)
     counts_pads = any(call.integers("count_include_pad") or [])
@@ -80,7 +88,7 @@ def _beyond(call: Call, x: Value, size: list[int], stride: list[int]) -> Extra:
     if call.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         call.refuse("ceil_mode with auto_pad")
     padding(call, x, size, stride)  # are they sound?
-    pads = _pads(call.integers("pads") or [0, 0, 0, 0])
+    pads = explicit_pads(call, len(x.shape) - 1)
     extra = []
     for n, window, step, (before, after) in zip(x.shape, size, stride, pads, strict=False):
         whole = n + before + after
@@ -88,7 +96,7 @@ def _beyond(call: Call, x: Value, size: list[int], stride: list[int]) -> Extra:
         if (count - 1) * step >= n + before:
             count -= 1
         extra.append(max(0, (count - 1) * step + window - whole))
-    return extra[0], extra[1]
+    return tuple(extra)
 
 
 def global_pool(call: Call) -> Value:
@@ -99,9 +107,9 @@ def global_pool(call: Call) -> Value:
         axes = call.integers("axes", 1) or []
         keeps = call.integers("keepdims") != [0]
         letters = sorted(x.axis(axis) for axis in axes)
-        if letters != (["h", "w"] if x.is_image else ["1", "1"]):
-            call.refuse(f"over axes {axes[:9]} of {x.axes}; allowed: height and width")
-    axes_after = x.axes.replace("h", "1").replace("w", "1")
+        if letters != (sorted(x.pixels) if x.is_image else ["1"] * (len(x.axes) - 2)):
+            call.refuse(f"over axes {axes[:9]} of {x.axes}; allowed: those of all pixels")
+    axes_after = re.sub("[dhw]", "1", x.axes)
     axes_after = axes_after if keeps else "nc"
     if not x.is_image:
         return Value(x.vertex, x.shape, axes_after, x.chw)
@@ -122,8 +130,8 @@ def pad(call: Call) -> Value:
     if not any(pads):
         return x
     if around["n"] != (0, 0) or around["c"] != (0, 0) or not x.is_image:
-        call.refuse(f"pads {pads[:9]} of {x.axes}; allowed: height and width")
-    vertex = call.graph.pad(call.what, x.vertex, (around["h"], around["w"]))
+        call.refuse(f"pads {pads[:9]} of {x.axes}; allowed: those of pixels")
+    vertex = call.graph.pad(call.what, x.vertex, tuple(around[axis] for axis in x.pixels))
     return Value(vertex, call.graph.shape(vertex), x.axes)
 
 

@@ -13,6 +13,8 @@ from harness.spec.blocks import BLOCK_TYPES
 from harness.spec.layers import Pads
 
 NORMS = ("batch_norm", "layer_norm", "group_norm")
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
+WITH_KERNEL = (*CONVOLUTIONS, "conv2d_transpose", "dense")
 NEVER_NEGATIVE = ("relu", "relu6", "sigmoid")
 LISTS = ("body", "shortcut", "branches")  # of blocks: the fields that hold layers
 
@@ -87,7 +89,8 @@ def _brief(value: Any) -> Any:
         if all(before == after for before, after in value):
             return _brief(tuple(before for before, _ in value))
         return value
-    return value[0] if isinstance(value, tuple) and value[0] == value[1] else value
+    is_one = isinstance(value, tuple) and all(part == value[0] for part in value)
+    return value[0] if is_one else value
 
 
 def append(pieces: list[Piece], piece: Piece) -> None:
@@ -112,7 +115,7 @@ def append(pieces: list[Piece], piece: Piece) -> None:
 
 def _takes_activation(last: Piece, function: str) -> bool:
     return (
-        last.type in ("conv2d", "dense", "residual")
+        last.type in (*WITH_KERNEL, "residual")
         and "activation" not in last.fields
         and function != HARD_SIGMOID
         and (function != "softmax" or last.type != "residual")
@@ -120,7 +123,7 @@ def _takes_activation(last: Piece, function: str) -> bool:
 
 
 def _takes_bias(last: Piece) -> bool:
-    if last.type in ("conv2d", "dense"):
+    if last.type in WITH_KERNEL:
         return last.fields.get("bias") is False and "activation" not in last.fields
     return last.type in NORMS and last.fields.get("offset") is False
 
@@ -133,16 +136,15 @@ def _takes_pads(piece: Piece, before: Piece | None) -> bool:
     if piece.type == "max_pool" and before is not None:
         end = before.fields.get("activation", before.fields.get("function"))
         return end in NEVER_NEGATIVE  # so that a zero beats nothing, as minus infinity would not
-    return piece.type == "conv2d"
+    return piece.type in CONVOLUTIONS
 
 
 def _padded(piece: Piece, more: Pads) -> Piece:
     """Return the convolution or pool with its own padding and what was padded before it."""
-    rows, columns = (
+    pads = tuple(
         (own[0] + other[0], own[1] + other[1]) for own, other in zip(piece.pads, more, strict=True)
     )
-    fields = {**piece.fields, "padding": (rows, columns)}
-    return Piece(piece.what, fields, piece.arrays, (rows, columns))
+    return Piece(piece.what, {**piece.fields, "padding": pads}, piece.arrays, pads)
 
 
 def gate(what: str, branch: list[Piece], channels: int) -> Piece | None:

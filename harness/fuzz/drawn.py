@@ -23,7 +23,7 @@ from harness.fuzz.layers import (
 )
 from harness.fuzz.training import drawn_training
 from harness.spec import Spec
-from harness.spec.model import Initializer
+from harness.spec.initializers import Scheme
 
 MOST_LAYERS, MOST_DEPTH = 4, 3
 SIDES = {1: (4, 16), 2: (3, 10), 3: (3, 5)}  # pixels, least and most, of as many axes
@@ -50,9 +50,9 @@ def spec_fields(draw: st.DrawFn) -> Fields:
             allowed = INNER_ACTIVATIONS if _passes_softmax(layers) else ACTIVATIONS
             layers.append(drawn_layer(draw, now, allowed, reduces=rarely(draw)))
     layers += _ending(draw, output_shape(layers, shape), training["loss"])
-    initializer = one_of(draw, *get_args(Initializer))
+    initializer = one_of(draw, *get_args(Scheme))
     fields: Fields = {"name": "drawn", "input": shape}
-    fields |= {} if initializer == get_args(Initializer)[0] else {"initializer": initializer}
+    fields |= {} if initializer == get_args(Scheme)[0] else {"initializer": initializer}
     return {**fields, "layers": tuple(layers), "training": training}
 
 

@@ -3,6 +3,7 @@
 from harness.spec.blocks import Concat, Layer, Residual, Sequence, SqueezeExcite
 from harness.spec.families import Families, Family, Run, families, stage_items
 from harness.spec.initial import initial_parameters, parameters_hash
+from harness.spec.initializers import ConstantInitializer, constant_of
 from harness.spec.layers import (
     LEAKY_SLOPE,
     Activation,
@@ -43,6 +44,7 @@ __all__ = [
     "Block",
     "ChannelScale",
     "Concat",
+    "ConstantInitializer",
     "Conv",
     "Conv1D",
     "Conv2D",
@@ -73,6 +75,7 @@ __all__ = [
     "SqueezeExcite",
     "Training",
     "addresses",
+    "constant_of",
     "families",
     "infer",
     "initial_parameters",

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from harness.spec.layers import (
     Activation,
@@ -21,6 +21,7 @@ from harness.spec.layers import (
     Dense,
     Dropout,
     Flatten,
+    InnerActivation,
     LayerBase,
     Leaf,
     activation_of,
@@ -32,7 +33,7 @@ MAX_REPEAT = 1000
 MAX_DEPTH = 10
 
 
-def _not_softmax(value: Activation) -> Activation:
+def _not_softmax(value: object) -> object:
     if value == "softmax":
         raise ValueError("does not belong inside a block; allowed: as the last layer of all")
     return value
@@ -51,7 +52,7 @@ def _several(value: tuple[Any, ...]) -> tuple[Any, ...]:
     return value
 
 
-InnerActivation = Annotated[Activation, AfterValidator(_not_softmax)]
+BlockActivation = Annotated[InnerActivation, BeforeValidator(_not_softmax)]
 
 
 class BlockBase(LayerBase):
@@ -83,7 +84,7 @@ class Residual(BlockBase):
     type: Literal["residual"] = "residual"
     body: Body
     shortcut: tuple[Layer, ...] = ()
-    activation: InnerActivation = "linear"
+    activation: BlockActivation = "linear"
 
 
 class Concat(BlockBase):
@@ -110,8 +111,8 @@ class SqueezeExcite(BlockBase):
 
     type: Literal["squeeze_excite"] = "squeeze_excite"
     units: Count
-    activation: InnerActivation = "relu"
-    gate: InnerActivation = "sigmoid"
+    activation: BlockActivation = "relu"
+    gate: BlockActivation = "sigmoid"
 
 
 Body = Annotated[

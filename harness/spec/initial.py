@@ -18,30 +18,26 @@ WEIGHTS_STREAM = 0x1A17  # keeps this random stream apart from that of the sampl
 
 
 TRUNCATED_SD = 0.87962566103423978  # of a standard normal variable that is kept within two
-ONES = ("scale", "variance")  # the rest that is not drawn begins at zero
 
 
 def initial_parameters(spec: Spec, seed: int) -> dict[str, NDArray[np.float32]]:
     """Draw the weights of `spec` for `seed`: `{path: float32 array}` in canonical layout.
 
-    Running statistics are among them. Scales and variances are one, biases, offsets and means
-    zero. Every kernel has a stream of its own, counted among the kernels: its values
-    do not depend on the sizes of its neighbours, on biases, or on layers without weights.
+    Running statistics are among them. Scales and variances are one, offsets and means zero,
+    biases and kernels what the spec says. Every kernel has a stream of its own, counted among
+    the kernels: its values do not depend on the sizes of its neighbours, on biases, or on layers
+    without weights.
     """
     network = infer(spec)
     parameters = (*network.parameters, *network.statistics)
     kernels = (parameter for parameter in parameters if parameter.role == "kernel")
     streams = {parameter.path: number for number, parameter in enumerate(kernels)}
     return {
-        p.path: _draw(p, spec.initializer, seed, streams[p.path])
-        if p.role == "kernel"
-        else np.full(p.shape, _constant(p), np.float32)
+        p.path: _draw(p, str(spec.initializer), seed, streams[p.path])
+        if p.is_drawn
+        else np.full(p.shape, p.begins_at, np.float32)
         for p in parameters
     }
-
-
-def _constant(parameter: Parameter) -> float:
-    return float(parameter.role in ONES) if parameter.initial is None else parameter.initial
 
 
 def _draw(parameter: Parameter, initializer: str, seed: int, stream: int) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from pydantic import (
 
 from harness.spec.names import Name
 
-Activation = Literal[
+InnerActivation = Literal[
     "linear",
     "relu",
     "relu6",  # min(max(x, 0), 6)
@@ -34,8 +34,8 @@ Activation = Literal[
     "tanh",
     "sigmoid",
     "hard_swish",  # x relu6(x + 3) / 6
-    "softmax",
 ]
+Activation = Literal[InnerActivation, "softmax"]
 LEAKY_SLOPE = 0.01
 MAX_EXTENT = 1024
 MAX_AXES = 3
@@ -155,7 +155,7 @@ Epsilon = Annotated[float, Field(gt=0.0, le=1.0)]
 class Model(BaseModel):
     """Base of every part of a spec: strict types, no unknown fields, immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class LayerBase(Model):

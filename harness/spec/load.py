@@ -16,12 +16,18 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import SpecError, UsageError, did_you_mean
 from harness.spec.blocks import LAYER_TYPES
+from harness.spec.initializers import FORMS, ConstantInitializer
 from harness.spec.model import Spec
 from harness.spec.network import infer
 from harness.spec.training import OPTIMIZER_TYPES, SCHEDULE_TYPES
 
 MAX_FILE_BYTES = 1_000_000
-TAGGED = {"optimizer": OPTIMIZER_TYPES, "schedule": SCHEDULE_TYPES}  # fields with a type
+TAGGED = {  # what may lie between a field and those within it, but is no field
+    "optimizer": OPTIMIZER_TYPES,
+    "schedule": SCHEDULE_TYPES,
+    "initializer": FORMS,
+    "bias_initializer": FORMS,
+}
 MAX_LISTED = 100  # mistakes; beyond these the file is no spec
 
 
@@ -125,7 +131,8 @@ def describe_errors(error: ValidationError) -> list[str]:
         elif not path:  # of the spec as a whole: lines that bring their own paths
             lines += item["msg"].removeprefix("Value error, ").split("\n")
         else:
-            lines.append(f"{path}: {_short(_toml(item['input']))} {_allowed(item)}")
+            hint = _hint(item)
+            lines.append(f"{path}: {_short(_toml(item['input']))} {_allowed(item)}{hint}")
     if error.error_count() > MAX_LISTED:
         lines.append(f"and {error.error_count() - MAX_LISTED} more")
     return lines
@@ -147,11 +154,22 @@ def _allowed(item: ErrorDetails) -> str:
     if item["loc"] == ("layers",):
         return "should be an array of tables, each begun by [[layers]]"
     if item["type"] == "too_long":
-        return f"should have {item['ctx']['max_length']} values"
+        return f"should have at most {item['ctx']['max_length']} values"
     message = item["msg"]
+    if item["loc"][-1:] == (FORMS[0],):
+        message = f'{message.replace(" or ", ", ")} or {{type = "constant", value = ...}}'
     for prefix in ("Value error, ", "Input ", "String "):
         message = message.removeprefix(prefix)
     return ALLOWED.get(item["type"], message)
+
+
+def _hint(item: ErrorDetails) -> str:
+    """Of a word that is nearly one of those allowed, which one may be meant."""
+    received, expected = item["input"], str(item.get("ctx", {}).get("expected", ""))
+    if not isinstance(received, str) or len(received) > 60:
+        return ""
+    hint = did_you_mean(received, re.findall(r"'(\w+)'", expected))
+    return f".{hint}" if hint else ""
 
 
 def _toml(value: object, depth: int = 0) -> str:
@@ -205,6 +223,7 @@ def _fields_beside(loc: Sequence[int | str]) -> list[str]:
     from harness.spec import blocks, layers, training
 
     parts: dict[str, type[BaseModel]] = {
+        "table": ConstantInitializer,
         "training": training.Training,
         "augment": training.Augment,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -18,23 +18,11 @@ from harness.spec.blocks import (
     passes_probabilities,
     repeated_names,
 )
+from harness.spec.initializers import BiasInitializer, KernelInitializer
 from harness.spec.layers import MAX_AXES, ActivationLayer, Model
 from harness.spec.training import Training
 
 MAX_LAYERS = 2000
-
-Initializer = Literal[
-    "glorot_uniform",
-    "glorot_normal",
-    "glorot_truncated",
-    "he_uniform",
-    "he_normal",
-    "he_truncated",
-    "lecun_uniform",
-    "lecun_normal",
-    "lecun_truncated",
-]
-
 
 Side = Annotated[int, Field(ge=1, le=65536)]
 
@@ -49,8 +37,9 @@ class Spec(Model):
     """One network and its training: all that a backend needs to write its source.
 
     `input` is `(height, width, channels)` of images, `(length, channels)` of signals, `(depth,
-    height, width, channels)` of volumes. The initial weights are drawn by the harness: kernels
-    by `initializer`, biases zero.
+    height, width, channels)` of volumes. The initial weights come from the harness: kernels by
+    `initializer`, which is a scheme to draw them by, "zeros", or a table `{type = "constant",
+    value = 0.1}`; biases by `bias_initializer`, which is "zeros" or such a table.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -60,7 +49,8 @@ class Spec(Model):
         AfterValidator(_has_axes),
         Field(json_schema_extra={"minItems": 2, "maxItems": MAX_AXES + 1}),
     ]
-    initializer: Initializer = "glorot_uniform"
+    initializer: KernelInitializer = "glorot_uniform"
+    bias_initializer: BiasInitializer = "zeros"
     layers: tuple[Layer, ...]
     training: Training = Training()
 
@@ -145,6 +135,7 @@ class Spec(Model):
 
         A part that came later counts only where it is used: older specs keep their hash.
         """
-        unused = set() if self.training.augment else {"augment"}
-        text = self.model_dump_json(exclude={"description": True, "training": unused})
+        unused: dict[str, Any] = {} if self.training.augment else {"training": {"augment"}}
+        unused |= {"bias_initializer": True} if self.bias_initializer == "zeros" else {}
+        text = self.model_dump_json(exclude={"description": True, **unused})
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from harness.errors import SpecError
@@ -15,11 +16,13 @@ from harness.spec.blocks import (
     Sequence,
     SqueezeExcite,
 )
+from harness.spec.initializers import constant_of
 from harness.spec.layers import Activation, Dense, GlobalAvgPool, activation_of
 from harness.spec.model import Spec
 from harness.spec.nodes import Block, Network, Node, Part, Shape
 from harness.spec.placing import place
 
+MAX_VALUES = 10**10  # of one image in one place
 MAX_PARAMETERS = 10**10  # 40 GB of float32: beyond this a spec is a slip of the keyboard
 
 
@@ -33,8 +36,9 @@ class _MisplacedError(ValueError):
 class _Inference:
     """One walk through the layers of a spec; counts parameters as it goes."""
 
-    def __init__(self, folded: str) -> None:
+    def __init__(self, folded: str, initial: Mapping[str, float | None]) -> None:
         self.folded = folded  # path of the layer whose activation is in the loss
+        self.initial = initial  # what kernels and biases begin at, by role
         self.parameters = 0
 
     def branch(
@@ -46,6 +50,12 @@ class _Inference:
             for part in self._parts(layer, shape, f"{field}[{index}]", path, name, len(parts)):
                 parts.append(part)
                 shape = part.output_shape
+                if math.prod(shape) > MAX_VALUES:
+                    raise _MisplacedError(
+                        f"{field}[{index}] {part.path!r}",
+                        f"its output for one image has more than {MAX_VALUES:.0e} values; make it "
+                        "smaller",
+                    )
         return tuple(parts)
 
     def _parts(
@@ -75,7 +85,7 @@ class _Inference:
         where = f"{field} {path!r}"
         activation: Activation = "linear" if path == self.folded else activation_of(layer)
         try:
-            node = place(layer, shape, activation, path, name)
+            node = place(layer, shape, activation, path, name, self.initial)
         except ValueError as error:
             raise _MisplacedError(where, error) from None
         self.parameters += sum(p.size for p in node.parameters)
@@ -143,13 +153,17 @@ def infer(spec: Spec) -> Network:
     """Return the network that `spec` describes.
 
     Raises:
-        SpecError: a layer cannot take its input's shape, the output is not flat, or the network
-            has more than 10^10 parameters; the message names the layer.
+        SpecError: a layer cannot take its input's shape, the output is not flat, or there are
+            more than 10^10 parameters, or values of one image after a layer; the message names it.
 
     """
     folded = spec.layers[-1].name if spec.folds_activation else ""
+    initial = {
+        "kernel": constant_of(spec.initializer),
+        "bias": constant_of(spec.bias_initializer) or None,  # zero is what a bias begins at anyway
+    }
     try:
-        parts = _Inference(folded).branch(spec.layers, spec.input, "layers")
+        parts = _Inference(folded, initial).branch(spec.layers, spec.input, "layers")
     except _MisplacedError as error:
         raise SpecError(spec.name, [str(error)]) from None
     shape = parts[-1].output_shape

@@ -31,6 +31,16 @@ class Parameter:
     initial: float | None = None  # what it begins at, if that is not its role's
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether its initial values are random."""
+        return self.role == "kernel" and self.initial is None
+
+    @property
+    def begins_at(self) -> float:
+        """What all values are before the first step, unless they are drawn."""
+        return float(self.role in ("scale", "variance")) if self.initial is None else self.initial
+
+    @property
     def size(self) -> int:
         """Number of values."""
         return math.prod(self.shape)

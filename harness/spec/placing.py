@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from harness.spec.layers import (
@@ -213,8 +214,17 @@ def _per_channel(layer: Norm, role: Role, channels: int) -> Parameter:
     return Parameter(role, (channels,), role, channels, channels)
 
 
-def place(layer: Leaf, shape: Shape, activation: Activation, path: str, name: str) -> Node:
+def place(
+    layer: Leaf,
+    shape: Shape,
+    activation: Activation,
+    path: str,
+    name: str,
+    initial: Mapping[str, float | None] | None = None,
+) -> Node:
     """Return the node of `layer` where its input has `shape` `(h, w, c)` or `(units,)`.
+
+    `initial` has what parameters begin at, by role, where that is not what is usual.
 
     Raises:
         ValueError: the layer cannot take such an input.
@@ -223,7 +233,10 @@ def place(layer: Leaf, shape: Shape, activation: Activation, path: str, name: st
     node = _place(layer, shape, activation)
 
     def named(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
-        return tuple(replace(p, path=f"{path}.{p.role}") for p in parameters)
+        return tuple(
+            replace(p, path=f"{path}.{p.role}", initial=(initial or {}).get(p.role, p.initial))
+            for p in parameters
+        )
 
     return replace(
         node,

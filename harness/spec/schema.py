@@ -39,6 +39,8 @@ class TomlSchema(GenerateJsonSchema):
         that always fits.
         """
         described = super().tagged_union_schema(schema)
+        if "discriminator" not in described:  # a word or a table, which needs no tag
+            return described
         tag, parts = (described["discriminator"][key] for key in ("propertyName", "mapping"))
         known = {"required": [tag], "properties": {tag: {"enum": list(parts)}}}
         conditions = [

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from harness.spec.layers import Model
 
@@ -118,12 +118,23 @@ class Constant(Model):
         return 1.0
 
 
+def _some(value: tuple[float, ...]) -> tuple[float, ...]:
+    # Not min_length, which counts sound numbers only: a mistake in one would be reported twice.
+    if not value:
+        raise ValueError("is empty; allowed: one number or more")
+    return value
+
+
 class Step(Model):
     """The rate times `gamma` at each of `epochs`, counted from the start of training."""
 
     type: Literal["step"] = "step"
     warmup_epochs: Epochs = 0.0
-    epochs: Annotated[tuple[Epochs, ...], Field(min_length=1, max_length=100)]
+    epochs: Annotated[
+        tuple[Epochs, ...],
+        AfterValidator(_some),
+        Field(max_length=100, json_schema_extra={"minItems": 1}),
+    ]
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
 
     def factor(self, progress: float, epoch: float) -> float:

@@ -34,7 +34,7 @@ SUBSETS = {  # compiling takes these some seconds for every network, or for ever
     "numpy@rounded": [],  # differs on purpose, for the fuzz
     "torch@compile": ["dropouts", "ties"],
     "tensorflow@session": [*OWN, *SHALLOW],
-    "keras@jax": ["blocks", "drawn", "dropouts", "strides", "ties", "mnist-1conv"],
+    "keras@jax": ["blocks", "drawn", "dropouts", "sparse", "strides", "ties", "mnist-1conv"],
 }
 
 IMAGES, CHECKED = 13, 5  # in the training set; of those, in the batch that is differentiated
@@ -105,6 +105,10 @@ def network(name: str) -> Spec:
     *sides, channels = spec.input
     reduced = (*(min(side, REDUCED) for side in sides), channels)
     return spec.model_copy(update={"input": INPUTS.get(name, reduced)})
+
+
+# Of the library, those that gather running statistics.
+GATHERING = [name for name in library() if infer(network(name)).statistics]
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,11 @@ def topics(ask: Ask, case: Case) -> Iterator[tuple[str, Arrays]]:
     given_masks = {"images": given.images[:CHECKED], **given.masks}
     yield "training mode", ask("activations", given_masks, training=True)[1]
     yield "batch", _differentiate(ask, name, {**given.batch, **given.masks})
-    if case.precision == "float32" or name not in TRAINED:
+    if case.precision == "float32":
+        return
+    if name in GATHERING:
+        yield "statistics", _gather(ask, name)
+    if name not in TRAINED:
         return
     rest = network(name).training.last_batch == "keep"
     yield "training", _train(ask, name, given.training_masks, rest=rest)
@@ -190,7 +198,10 @@ def topics(ask: Ask, case: Case) -> Iterator[tuple[str, Arrays]]:
 
 
 # The topics in which nothing is random, in the order in which a mistake shows.
-COMPARED = ("activations", "training mode", "batch", "batch without masks", "training")
+COMPARED = (
+    *("activations", "training mode", "batch", "statistics", "batch without masks"),
+    "training",
+)
 
 
 def _differentiate(ask: Ask, name: str, arrays: Arrays) -> Arrays:
@@ -206,6 +217,17 @@ def _differentiate(ask: Ask, name: str, arrays: Arrays) -> Arrays:
         **{key: found[key] for key in reversed(gradients)},
         "gradient.images": images,
     }
+
+
+def _gather(ask: Ask, name: str) -> Arrays:
+    """Return the running statistics after one step of training: a forward pass in that mode."""
+    given, size = material(name), batch_size(name)
+    ask("reset", given.parameters, seed=1)
+    order = np.arange(size)[None] * 5 % IMAGES
+    masks = {key: mask[:1] for key, mask in given.training_masks.items()}
+    ask("train", {"order": order, "rates": RATES[:1] * 1e-3, **masks})
+    statistics = {statistic.path for statistic in infer(network(name)).statistics}
+    return {path: value for path, value in ask("state")[1].items() if path in statistics}
 
 
 def _train(

@@ -5,7 +5,20 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from studies import NETWORKS, OWN, SUBSETS, TRAINED, Case, backends, cases, deep, installed, network
+from studies import (
+    GATHERING,
+    NETWORKS,
+    OWN,
+    SUBSETS,
+    TRAINED,
+    Case,
+    backends,
+    cases,
+    deep,
+    installed,
+    material,
+    network,
+)
 
 from harness.run.agreement import compare
 from harness.spec import infer, library
@@ -54,6 +67,19 @@ def test_predictions_logits_loss_and_every_gradient_are_the_references(case, stu
         *(f"gradient.{parameter.path}" for parameter in of(case).parameters),
     }
     agree(study["batch"], reference["batch"])
+
+
+@pytest.mark.parametrize("case", cases(GATHERING), ids=str)
+def test_running_statistics_after_a_step_are_the_references(case, study, reference):
+    assert study["statistics"].keys() == {statistic.path for statistic in of(case).statistics}
+    agree(study["statistics"], reference["statistics"])
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=deep(n)) for n in GATHERING])
+def test_in_the_reference_every_running_statistic_moves_in_a_step(lab, name):
+    study, before = lab.study(Case("numpy", name)), material(name).parameters
+    for path, value in study["statistics"].items():
+        assert not np.array_equal(value, before[path]), path
 
 
 @pytest.mark.parametrize("case", cases(TRAINED), ids=str)

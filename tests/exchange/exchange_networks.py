@@ -18,7 +18,6 @@ Arrays = dict[str, np.ndarray]
 REDUCED = 32  # pixels a side, of the library's models for larger images
 # Those that would have nothing left of so few.
 INPUTS = {"m5": (1100, 1), "pilotnet": (66, 68, 3)}
-NOT_READ = ("transposes",)  # from ONNX yet, nor is what is no image
 NETWORKS = [*OWN, *library()]
 IMAGES = 2
 DEEP = 60  # layers; beyond, a network takes seconds in each of the tests
@@ -43,9 +42,6 @@ def marked(names: list[str]) -> list[Any]:
         )
         for name in names
     ]
-
-
-IMAGES_ONLY = [n for n in NETWORKS if len(network(n).input) == 3 and n not in NOT_READ]
 
 
 def parameters(spec: Spec) -> Arrays:

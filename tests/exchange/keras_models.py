@@ -101,6 +101,53 @@ def branches() -> Any:
     return keras.Model(first, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
 
 
+def signal() -> Any:
+    first = keras.Input((31, 3))
+    x = L.Conv1D(6, 5, strides=2, padding="same", activation="relu")(first)
+    x = L.ZeroPadding1D((2, 1))(x)
+    x = L.Conv1D(4, 3, dilation_rate=2, groups=2, use_bias=False)(x)
+    x = L.BatchNormalization()(x)
+    x = L.MaxPooling1D(2)(x)
+    x = L.DepthwiseConv1D(3, depth_multiplier=2, padding="same")(x)
+    x = L.SeparableConv1D(5, 3, activation="tanh")(x)
+    gate = L.GlobalAveragePooling1D(keepdims=True)(x)
+    gate = L.Conv1D(5, 1, activation="sigmoid")(L.Conv1D(2, 1, activation="relu")(gate))
+    x = L.AveragePooling1D(2, 1, padding="same")(L.Multiply()([x, gate]))
+    return keras.Model(first, L.Dense(3)(L.Flatten()(L.Dense(4, activation="elu")(x))))
+
+
+def volume() -> Any:
+    return keras.Sequential(
+        [
+            keras.Input((6, 8, 7, 2)),
+            L.ZeroPadding3D(((1, 0), (0, 0), (2, 1))),
+            L.Conv3D(4, (3, 2, 3), strides=(1, 2, 1), activation="relu"),
+            L.MaxPooling3D((1, 2, 2), padding="same"),
+            L.BatchNormalization(),
+            L.Conv3D(3, 2, padding="same", use_bias=False),
+            L.AveragePooling3D((2, 1, 2), strides=1),
+            L.GlobalMaxPooling3D(),
+            L.Dense(3),
+        ]
+    )
+
+
+def upsampled() -> Any:
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            L.Conv2D(4, 3, strides=2, activation="relu"),
+            L.Conv2DTranspose(5, 3, strides=2, padding="same", activation="relu"),
+            L.Conv2DTranspose(3, (4, 2), strides=(2, 1)),
+            L.Conv2D(4, 3, strides=3),
+            L.Conv2DTranspose(3, 2, strides=3, use_bias=False),
+            L.Conv2DTranspose(2, (1, 2), strides=2, padding="same"),
+            L.Flatten(),
+            L.Dense(3),
+        ]
+    )
+
+
 def refused() -> Any:
     """What no spec can say: three layers, each of another reason."""
     first = keras.Input(SHAPE)
@@ -111,7 +158,7 @@ def refused() -> Any:
 
 
 MODELS: list[Callable[[], Any]] = [
-    sequential, unnamed_input, residual, mobile, branches, refused,
+    sequential, unnamed_input, residual, mobile, branches, signal, volume, upsampled, refused,
 ]  # fmt: skip
 
 
@@ -123,7 +170,7 @@ def main(folder: Path) -> None:
         for layer in model.layers:  # gives statistics, scales and biases values of their own
             own = layer.get_weights()
             layer.set_weights([w + random.uniform(0.1, 0.5, w.shape) for w in own])
-        x = random.normal(size=(4, *SHAPE)).astype(np.float32)
+        x = random.normal(size=(4, *model.input_shape[1:])).astype(np.float32)
         model.save(folder / f"{make.__name__}.keras")
         np.savez(folder / f"{make.__name__}.npz", x=x, y=model.predict(x, verbose=0))
 

@@ -41,7 +41,13 @@ def predicted(spec: Spec, logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", ["sequential", "unnamed_input", "residual", "mobile", "branches"])
+TAKEN = [
+    *("sequential", "unnamed_input", "residual", "mobile", "branches"),
+    *("signal", "volume", "upsampled"),
+]
+
+
+@pytest.mark.parametrize("name", TAKEN)
 def test_the_reference_computes_what_keras_predicts(name, keras_models, reference):
     found = import_keras(keras_models / f"{name}.keras")
     wanted = np.load(keras_models / f"{name}.npz")

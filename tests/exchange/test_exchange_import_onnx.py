@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from exchange_networks import (
-    IMAGES_ONLY,
+    NETWORKS,
     TOLERANCE,
     difference,
     images,
@@ -44,7 +44,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", marked(IMAGES_ONLY))
+@pytest.mark.parametrize("name", marked(NETWORKS))
 def test_what_was_exported_comes_back_as_the_same_network(name, tmp_path):
     spec = network(name)
     given, x = parameters(spec), images(spec)
@@ -57,8 +57,12 @@ def test_what_was_exported_comes_back_as_the_same_network(name, tmp_path):
     assert difference(y, run_onnx(path.read_bytes(), x)) < TOLERANCE
     assert found.spec.input == spec.input
     assert infer(found.spec).parameter_count >= infer(spec).parameter_count
-    kinds = [node.layer.type for node in infer(found.spec).nodes]
-    assert kinds.count("conv2d") == sum(n.layer.type == "conv2d" for n in infer(spec).nodes)
+    assert convolutions(found.spec) == convolutions(spec)
+
+
+def convolutions(spec: Spec) -> list[str]:
+    kinds = [node.layer.type for node in infer(spec).nodes]
+    return [kind for kind in kinds if kind.startswith("conv")]
 
 
 def kinds(spec: Spec) -> list[str]:
@@ -104,11 +108,13 @@ def torch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("version", [13, 17, 20])
-@pytest.mark.parametrize("name", ["residual", "inverted", "plain", "dense", "next"])
+@pytest.mark.parametrize(
+    "name", ["residual", "inverted", "plain", "dense", "next", "signal", "volume", "upsampled"]
+)
 def test_what_torch_exports_is_taken(name, version, torch_models):
     found = import_onnx(torch_models / f"{name}-{version}.onnx")
     wanted = np.load(torch_models / f"{name}.npz")
-    y = logits(found.spec, found.arrays, wanted["x"].transpose(0, 2, 3, 1))
+    y = logits(found.spec, found.arrays, np.moveaxis(wanted["x"], 1, -1))
     if name == "plain":  # its last layer is a softmax, which in a spec belongs to the loss
         y = softmax(y)
     assert difference(y, wanted["y"]) < TOLERANCE
@@ -253,6 +259,18 @@ def branches(m: Model) -> None:
     m.end(10)
 
 
+def transposed(m: Model) -> None:
+    m.node("Conv", ".", m.array(4, 3, 3, 3), strides=[2, 2])
+    m.node("ConvTranspose", ".", m.array(4, 5, 3, 3), m.array(5), auto_pad="SAME_UPPER",
+           strides=[2, 2])  # fmt: skip
+    m.node("Relu")
+    m.node("ConvTranspose", ".", m.array(5, 2, 4, 2), strides=[3, 1], pads=[1, 0, 2, 1],
+           output_padding=[1, 0])  # fmt: skip
+    m.node("ConvTranspose", ".", m.array(2, 3, 1, 2), strides=[2, 2], output_padding=[1, 0])
+    m.node("Add", ".", m.array(1, 3, 1, 1))
+    m.end(3)
+
+
 BY_HAND: list[Callable[[Model], None]] = [
     auto_pad_lower,
     auto_pad_upper,
@@ -265,6 +283,7 @@ BY_HAND: list[Callable[[Model], None]] = [
     three_summands,
     instance_norm,
     branches,
+    transposed,
 ]
 
 
@@ -365,7 +384,30 @@ def training(m: Model) -> None:
     m.end(3)
 
 
+def transposing(name: str, *shape: int, **attributes: Any) -> Callable[[Model], None]:
+    def write(m: Model) -> None:
+        m.node("ConvTranspose", ".", m.array(*shape), name=name, **attributes)
+        m.end(4)
+
+    return write
+
+
+def of_signals(m: Model) -> None:
+    m.node("Conv", ".", m.array(4, 3, 3), name="narrow")
+    m.end(4)
+
+
 REFUSED = [
+    (transposing("t", 3, 4, 3, 3, group=3), "node 't' (ConvTranspose): groups or dilations"),
+    (transposing("t", 3, 4, 3, 3, dilations=[2, 2]), "node 't' (ConvTranspose): groups or dil"),
+    (transposing("t", 3, 4, 3, 3, output_shape=[9, 9]), "(ConvTranspose): output_shape; allowed"),
+    (transposing("t", 3, 4, 3), "node 't' (ConvTranspose): a kernel of [3, 4, 3]"),
+    (
+        transposing("t", 3, 4, 3, 3, strides=[2, 2], output_padding=[1, 1]),
+        "node 't' (ConvTranspose): output_padding = [1, 1] beyond pads = [[0, 0], [0, 0]]",
+    ),
+    (transposing("t", 3, 4, 3, 3, strides=[2]), "node 't' (ConvTranspose): strides = [2]"),
+    (of_signals, "node 'narrow' (Conv): a kernel of [4, 3, 3]; allowed: [out, in, and 2 sizes]"),
     (shared, "several places"),
     (twice, "node 'double' (Add): adds a value to itself"),
     (product, "node 'times' (Mul): multiplies two values"),

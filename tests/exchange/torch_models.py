@@ -131,19 +131,56 @@ MODELS = {
     "dense": lambda: nn.Sequential(
         Dense(3), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(9, 2)
     ),
+    "signal": lambda: nn.Sequential(
+        nn.Conv1d(3, 6, 5, stride=2, padding=2, bias=False),
+        nn.BatchNorm1d(6),
+        nn.ReLU(),
+        nn.MaxPool1d(3, 2, padding=1),
+        nn.ConstantPad1d((2, 0), 0.0),
+        nn.Conv1d(6, 4, 3, groups=2, dilation=2),
+        nn.GroupNorm(2, 4),
+        nn.AvgPool1d(2, count_include_pad=False),
+        nn.Flatten(),
+        nn.Linear(4 * 5, 3),
+    ),
+    "volume": lambda: nn.Sequential(
+        nn.Conv3d(3, 4, (3, 2, 3), stride=(1, 2, 1), padding=(1, 0, 1)),
+        nn.BatchNorm3d(4),
+        nn.SiLU(),
+        nn.MaxPool3d((1, 2, 2), ceil_mode=True),
+        nn.Conv3d(4, 5, 1),
+        nn.AvgPool3d(2, stride=1),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+        nn.Linear(5, 3),
+    ),
+    "upsampled": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(4, 5, 3, 2, padding=1, output_padding=1),
+        nn.ConvTranspose2d(5, 3, (4, 2), 2, padding=(1, 0), bias=False),
+        nn.Tanh(),
+        nn.ConvTranspose2d(3, 2, 2),
+        nn.Flatten(),
+        nn.Linear(2 * 25 * 25, 3),
+    ),
     "next": lambda: nn.Sequential(
         nn.Conv2d(3, 6, 4, 4), Next(6), Next(6), nn.Flatten(), nn.Linear(54, 4)
     ),
 }
 
 
+SHAPES = {"signal": (3, 51), "volume": (3, 5, 8, 7)}  # of other than images
+
+
 def main(folder: Path) -> None:
     torch.manual_seed(0)
     for name, make in MODELS.items():
         model = make()
-        x = torch.rand(4, 3, 12, 12)
+        shape = SHAPES.get(name, (3, 12, 12))
+        x = torch.rand(4, *shape)
         for _ in range(3):  # gives batch norms statistics of their own
-            model(torch.rand(8, 3, 12, 12))
+            model(torch.rand(8, *shape))
         model.eval()
         with torch.no_grad():
             np.savez(folder / f"{name}.npz", x=x.numpy(), y=model(x).numpy())

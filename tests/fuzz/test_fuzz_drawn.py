@@ -14,8 +14,8 @@ from harness.fuzz.search import draw_round, key
 from harness.fuzz.training import LOSSES
 from harness.spec import infer, parse_spec
 from harness.spec.blocks import BLOCK_TYPES, LAYER_TYPES
+from harness.spec.initializers import Scheme
 from harness.spec.layers import Activation
-from harness.spec.model import Initializer
 from harness.spec.training import OPTIMIZER_TYPES, SCHEDULE_TYPES, LossName
 
 ACTIVATIONS = get_args(Activation)
@@ -81,7 +81,7 @@ def test_every_activation_is_drawn_in_a_layer_and_as_one(drawn, field):
 
 def test_every_loss_and_initializer_is_drawn(drawn):
     assert set(counted(drawn, "loss")) == set(LOSSES) == set(get_args(LossName))
-    assert {*counted(drawn, "initializer"), "glorot_uniform"} == set(get_args(Initializer))
+    assert {*counted(drawn, "initializer"), "glorot_uniform"} == set(get_args(Scheme))
 
 
 def test_every_field_that_a_network_or_its_training_has_is_drawn(drawn):

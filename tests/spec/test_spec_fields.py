@@ -14,12 +14,13 @@ def test_the_examples_are_sound():
 UNKNOWN = {
     "of the spec": (
         toml(head="color = 1"),
-        "color: unknown field; allowed: description, initializer, input, layers, name, training.",
+        "color: unknown field; allowed: bias_initializer, description, initializer, input, layers, "
+        "name, training.",
     ),
     "of the spec, nearly right": (
         toml(head='initialiser = "he_normal"'),
-        "initialiser: unknown field; allowed: description, initializer, input, layers, name, "
-        "training. Did you mean 'initializer'?",
+        "initialiser: unknown field; allowed: bias_initializer, description, initializer, input, "
+        "layers, name, training. Did you mean 'initializer'?",
     ),
     "of a layer": (
         toml(FLATTEN, layer("dense", units=10, unit=3)),

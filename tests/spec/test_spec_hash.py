@@ -13,6 +13,11 @@ def test_the_hash_is_sixteen_hex_digits_and_the_same_every_time():
     assert parse(CONV, FLATTEN, DENSE).hash == PLAIN.hash
 
 
+def test_a_spec_from_before_there_were_initializers_of_biases_keeps_its_hash():
+    assert load_spec("mnist-1conv").hash == "d0aaae34d22aeeb1"
+    assert load_spec("resnet-20").hash == "0002f8a6c6bf2e2f"
+
+
 def test_the_description_does_not_matter_to_the_hash():
     described = parse(CONV, FLATTEN, DENSE, head='description = "words"')
     assert described != PLAIN
@@ -35,7 +40,7 @@ def test_writing_a_default_out_does_not_matter_to_the_hash():
         'validation_split = 0\nlast_batch = "drop"\n'
         f"{ADAM}learning_rate = 1e-3\nbeta1 = 0.90\nbeta2 = 0.999\nepsilon = 1e-8\n"
     )
-    head = 'initializer = "glorot_uniform"'
+    head = 'initializer = "glorot_uniform"\nbias_initializer = "zeros"'
     assert parse(conv, FLATTEN, DENSE, head=head, training=training).hash == PLAIN.hash
 
 
@@ -46,10 +51,13 @@ def test_the_default_stride_of_a_pool_written_out_does_not_matter_to_the_hash():
     assert parse(layer("max_pool", size=[2, 3], stride=2), FLATTEN, DENSE).hash != plain.hash
 
 
+HALF = '{type = "constant", value = 0.5}'
 OTHERS = {
     "name": parse(CONV, FLATTEN, DENSE, name="other"),
     "input": parse(CONV, FLATTEN, DENSE, size=[8, 9, 1]),
     "initializer": parse(CONV, FLATTEN, DENSE, head='initializer = "he_normal"'),
+    "constant kernels": parse(CONV, FLATTEN, DENSE, head=f"initializer = {HALF}"),
+    "constant biases": parse(CONV, FLATTEN, DENSE, head=f"bias_initializer = {HALF}"),
     "filters": parse(layer("conv2d", filters=5, kernel=3), FLATTEN, DENSE),
     "kernel": parse(layer("conv2d", filters=4, kernel=[3, 2]), FLATTEN, DENSE),
     "stride": parse(layer("conv2d", filters=4, kernel=3, stride=2), FLATTEN, DENSE),

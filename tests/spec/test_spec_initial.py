@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from spec_examples import CONV, DENSE, FLATTEN, layer, parse
+from spec_examples import CONV, DENSE, FLATTEN, layer, parse, problem, toml
 
 from harness.spec import infer, initial_parameters, load_spec, parameters_hash
 
@@ -98,6 +98,46 @@ def test_glorot_uniform_is_the_default_and_bounded_as_in_the_paper():
     kernel = initial_parameters(spec, 0)["dense1.kernel"]
     bound = math.sqrt(6 / (500 + 100))
     assert 0.999 * bound < np.abs(kernel).max() <= np.float32(bound)
+
+
+def test_constants_are_what_kernels_and_biases_begin_at():
+    head = 'initializer = "zeros"\nbias_initializer = {type = "constant", value = 0.25}'
+    spec = parse(CONV, FLATTEN, DENSE, head=head)
+    for path, array in initial_parameters(spec, 0).items():
+        assert np.all(array == (0.25 if path.endswith(".bias") else 0.0))
+        assert array.dtype == np.float32
+    spec = parse(CONV, FLATTEN, DENSE, head='initializer = {type = "constant", value = -2}')
+    assert np.all(initial_parameters(spec, 0)["conv1.kernel"] == -2)
+    assert not initial_parameters(spec, 0)["conv1.bias"].any()
+
+
+def test_a_constant_bias_leaves_the_kernels_as_they_were():
+    head = 'bias_initializer = {type = "constant", value = 1}'
+    plain, other = (initial_parameters(parse(CONV, FLATTEN, DENSE, head=h), 3) for h in ("", head))
+    assert np.array_equal(plain["dense1.kernel"], other["dense1.kernel"])
+
+
+WRONG = {
+    'initializer = "constant"': "initializer: 'constant' should be 'glorot_uniform', ",
+    "initializer = 0.1": "initializer: 0.1 should be 'glorot_uniform', ",
+    'initializer = {type = "constant"}': "initializer.value: is missing",
+    "initializer = {value = 0.1}": "initializer.type: is missing",
+    'initializer = {type = "zeros", value = 0}': "initializer.type: 'zeros' should be 'constant'",
+    'initializer = {type = "constant", value = 0, values = 1}': (
+        "initializer.values: unknown field; allowed: type, value. Did you mean 'value'?"
+    ),
+    'bias_initializer = {type = "constant", value = "a"}': (
+        "bias_initializer.value: 'a' should be a number"
+    ),
+    'bias_initializer = "he_normal"': (
+        "bias_initializer: 'he_normal' should be 'zeros' or {type = \"constant\", value = ...}"
+    ),
+}
+
+
+@pytest.mark.parametrize(("head", "line"), WRONG.items(), ids=WRONG)
+def test_another_initializer_is_one_mistake_with_its_place(head, line):
+    assert problem(toml(head=head)).startswith(line)
 
 
 def test_the_hash_is_sixteen_hex_digits_and_does_not_depend_on_the_order():

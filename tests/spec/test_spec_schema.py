@@ -54,6 +54,9 @@ GOOD = {
     "clipped gradients": toml(training="[training]\nclip_norm = 1.0\n"),
     "a description": toml(head='description = "An example"'),
     "an optimizer without fields": toml(training=ADAM),
+    "kernels of zeros": toml(head='initializer = "zeros"'),
+    "kernels of a constant": toml(head='initializer = {type = "constant", value = 0.5}'),
+    "biases of a constant": toml(head='bias_initializer = {type = "constant", value = 1}'),
 }
 
 
@@ -75,7 +78,10 @@ BAD = {
     "an unknown optimizer": toml(training='[training.optimizer]\ntype = "adagrad"\n'),
     "an unknown activation": dense(activation="swish"),
     "an unknown loss": toml(training='[training]\nloss = "hinge"\n'),
-    "an unknown initializer": toml(head='initializer = "zeros"'),
+    "an unknown initializer": toml(head='initializer = "ones"'),
+    "a constant without its value": toml(head='initializer = {type = "constant"}'),
+    "a constant without its type": toml(head="initializer = {value = 1.0}"),
+    "drawn biases": toml(head='bias_initializer = "he_normal"'),
     "no layers": 'name = "example"\ninput = [8, 8, 1]\nlayers = []\n',
     "no input": 'name = "example"\n' + FLATTEN + DENSE,
     "an input of one size": toml(size=[8]),
