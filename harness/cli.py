@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.commands.compare import EPILOG as COMPARE_EPILOG
+from harness.commands.compare import compare
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -24,8 +26,9 @@ app = typer.Typer(
         "all are the same network, and which is fastest."
     ),
     epilog=(
-        "Exit codes: 0 all well; 1 a run ended without all backends the same; 2 wrong usage; "
-        "4 a backend failed; 130 Ctrl-C.  Begin with: python -m harness run"
+        "Exit codes: 0 all well; 1 a run ended without all backends the same, or a regression; "
+        "2 wrong usage; 3 no verdict; 4 a backend failed; 130 Ctrl-C.  "
+        "Begin with: python -m harness run"
     ),
 )
 
@@ -608,6 +611,9 @@ def machine(as_json: AsJson = False) -> None:
     for name, value in facts.items():
         shown = ", ".join(gpu["name"] for gpu in value) or "none" if name == "gpus" else value
         print(f"{name.replace('_', ' '):16} {shown}")
+
+
+app.command(epilog=COMPARE_EPILOG)(compare)
 
 
 def _print(objects: list[dict[str, Any]], as_json: bool, columns: dict[str, Any]) -> None:

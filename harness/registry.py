@@ -102,14 +102,18 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def describe() -> list[BackendInfo]:
+def describe(
+    python: str = sys.executable, environment: Mapping[str, str] | None = None
+) -> list[BackendInfo]:
     """Describe all registered backends, from a process of their own.
+
+    It is started with another `python`, or in another `environment`, where these are given.
 
     Raises:
         HarnessError: that process failed.
 
     """
-    found, problem = _described("")
+    found, problem = _described("", python, environment)
     if found is None:
         raise HarnessError(f"cannot list the backends: {problem}")
     return found
@@ -139,23 +143,26 @@ def describe_plugin(target: str) -> list[BackendInfo]:
     return found
 
 
-def _described(target: str) -> tuple[list[BackendInfo] | None, str]:
+def _described(
+    target: str, python: str = sys.executable, environment: Mapping[str, str] | None = None
+) -> tuple[list[BackendInfo] | None, str]:
     """Have another process describe one class, or with "" all that are registered.
 
     Returns:
         What it said, or None and why it said nothing.
 
     """
-    code = "import sys; from harness import registry; registry.print_description(sys.argv[1])"
+    code = "import sys; from harness import registry; registry.print_description(*sys.argv[1:])"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, target],
+            [python, "-c", code, *filter(None, [target])],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
             timeout=DESCRIBE_SECONDS,
             check=False,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         return None, f"a plug-in did not load in {DESCRIBE_SECONDS:g} s"
@@ -168,7 +175,7 @@ def _described(target: str) -> tuple[list[BackendInfo] | None, str]:
     return [BackendInfo(**{**item, "missing": tuple(item["missing"])}) for item in items], ""
 
 
-def print_description(target: str) -> None:
+def print_description(target: str = "") -> None:
     """Print, for `_described`, one line of JSON, whatever plug-ins print."""
     infos = describe_plugin_here(target) if target else describe_here()
     print(f"\n{MARK}{json.dumps([asdict(info) for info in infos])}")

@@ -31,13 +31,15 @@ class Block:
         return self.order.size
 
 
-def steps_per_block(step_seconds: float, steps_per_epoch: int, epochs: int) -> int:
+def steps_per_block(
+    step_seconds: float, steps_per_epoch: int, epochs: int, block_seconds: float = BLOCK_SECONDS
+) -> int:
     """Return how many steps make a block.
 
-    As many as take the fastest backend `BLOCK_SECONDS`, but few enough for `LEAST_BLOCKS` in the
+    As many as take the fastest backend `block_seconds`, but few enough for `LEAST_BLOCKS` in the
     whole training; a block never reaches into the next epoch.
     """
-    by_time = round(BLOCK_SECONDS / max(step_seconds, 1e-6))
+    by_time = round(block_seconds / max(step_seconds, 1e-6))
     by_count = steps_per_epoch * epochs // LEAST_BLOCKS
     return max(1, min(by_time, by_count, steps_per_epoch))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,11 +26,27 @@ Fields = dict[str, Any]
 Answer = tuple[Fields, dict[str, NDArray[Any]]]
 
 
+@dataclass(frozen=True)
+class Side:
+    """With what a worker is started, where that is not the harness's own: see `harness ab`.
+
+    `python` is an interpreter, `environment` is put over the worker's, `tag` names the side.
+    """
+
+    python: str = sys.executable
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tag: Mapping[str, Any] = field(default_factory=dict)
+
+
+DEFAULT_SIDE = Side()
+
+
 @dataclass
 class Cell:
     """One backend on one device.
 
-    `devices` are those that its framework sees, name by kind, once it is imported. `facts` are
+    `tag` are columns that tell it from other cells of the same backend and device. `devices` are
+    those that its framework sees, name by kind, once it is imported. `facts` are
     columns of the summary that hold for every seed. Of the present seed, `results`
     are columns too, `blocks` the measured blocks of training, `predictions` the seconds of each
     call, with one image ("single") and with a batch ("batched"), and `outcome` the status and
@@ -41,6 +58,7 @@ class Cell:
     label: str
     worker: WorkerProcess
     plan: Plan
+    tag: Fields = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
     facts: Fields = field(default_factory=dict)
     results: Fields = field(default_factory=dict)
@@ -58,7 +76,8 @@ class Cell:
     def keys(self) -> Fields:
         """The columns that name it in both files."""
         variant = self.info.variant
-        return {"backend": self.info.backend, "variant": variant, "device": self.device}
+        backend = self.info.backend
+        return {"backend": backend, "variant": variant, "device": self.device, **self.tag}
 
     def ask(self, command: str, arrays: Arrays = {}, **fields: Any) -> Answer:  # noqa: B006 (never changed)
         """Send a command to the worker and wait for the answer.
@@ -105,6 +124,7 @@ def start_cell(
     scratch: Path,
     label: str,
     variables: Mapping[str, str] = {},
+    side: Side = DEFAULT_SIDE,
 ) -> Cell:
     """Start the worker of a cell; nothing is imported in it yet.
 
@@ -116,9 +136,14 @@ def start_cell(
     temporary = scratch / label.replace(" ", "_")
     temporary.mkdir()
     log = folder.logs / f"{label.replace(' ', '_')}.log"
-    environment = {**worker_environment(plan.environment, plan.threads), "TMPDIR": str(temporary)}
-    environment |= variables
-    return Cell(info, device, label, WorkerProcess(label, log, environment, plan.threads), plan)
+    environment = {
+        **worker_environment(plan.environment, plan.threads),
+        **variables,
+        **side.environment,
+        "TMPDIR": str(temporary),
+    }
+    worker = WorkerProcess(label, log, environment, plan.threads, side.python)
+    return Cell(info, device, label, worker, plan, dict(side.tag))
 
 
 def begin_import(cell: Cell) -> None:
@@ -154,7 +179,8 @@ def end_import(cell: Cell) -> None:
 def open_cell(cell: Cell, folder: ResultsFolder, data: Path) -> None:
     """Have the source written, imported and built, and the training set loaded."""
     spec = cell.plan.spec
-    name = "_".join(filter(None, [spec.name, cell.info.backend, cell.info.variant]))
+    tag = str(cell.tag.get("side", ""))
+    name = "_".join(filter(None, [spec.name, cell.info.backend, cell.info.variant, tag]))
     answer, _ = cell.ask(
         "open",
         spec=spec.model_dump_json(),

@@ -46,6 +46,7 @@ class ResultsFolder:
     """`summary.csv`, `samples.csv`, `machine.json`, `models/` and `logs/` of one run."""
 
     parent = Path("results")  # of those without a name
+    sample_columns = SAMPLE_COLUMNS
 
     def __init__(self, out: Path | None) -> None:
         self.run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(3)}"
@@ -75,7 +76,7 @@ class ResultsFolder:
     def begin(self) -> None:
         """Open what is written to as it goes."""
         self._samples = (self.path / "samples.csv").open("w", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._samples, SAMPLE_COLUMNS)
+        self._writer = csv.DictWriter(self._samples, self.sample_columns)
         self._writer.writeheader()
         self._sync()
 

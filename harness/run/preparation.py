@@ -45,9 +45,9 @@ def prepare(bench: Bench) -> None:
     start_cells(bench)
     bench.each("", lambda cell: _look_up_check(bench, cell))
     bench.each("build", lambda cell: open_cell(cell, bench.folder, bench.scratch))
-    bench.each("first step", lambda cell: _first_step(bench, cell))
-    _check(bench, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
-    bench.each("self-test", lambda cell: _refuse_early(bench, cell))
+    bench.each("first step", lambda cell: first_step(bench, cell))
+    check_network(bench, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
+    bench.each("self-test", lambda cell: refuse_early(bench, cell))
     _warm_up(bench)
 
 
@@ -105,7 +105,7 @@ def _devices(request: str) -> list[Device]:
     return ["gpu" if request == "gpu" else "cpu"]
 
 
-def _first_blocks(bench: Bench, steps: int) -> list[Block]:
+def first_blocks(bench: Bench, steps: int) -> list[Block]:
     """Return the first seed's first block of `steps`, and one of each other shape that occurs."""
     seed = bench.plan.seeds[0]
     rows, _ = bench.split(seed)
@@ -114,15 +114,15 @@ def _first_blocks(bench: Bench, steps: int) -> list[Block]:
     return sorted(by_shape.values(), key=lambda block: -block.images)
 
 
-def _first_step(bench: Bench, cell: Cell) -> None:
+def first_step(bench: Bench, cell: Cell) -> None:
     """Time the first training step, in which compiled backends trace and compile."""
     seed = bench.plan.seeds[0]
     cell.ask("reset", bench.initial(seed), seed=seed)
-    block = _first_blocks(bench, 1)[0]
-    cell.facts["compile_seconds"] = _train_aside(bench, cell, block, "compile")
+    block = first_blocks(bench, 1)[0]
+    cell.facts["compile_seconds"] = train_aside(bench, cell, block, "compile")
 
 
-def _train_aside(bench: Bench, cell: Cell, block: Block, phase: str) -> float:
+def train_aside(bench: Bench, cell: Cell, block: Block, phase: str) -> float:
     """Train a block outside of the rounds, and return its seconds."""
     seconds, loss = cell.train(block.order, block.rates)
     fields = {"steps": len(block.order), "images": block.images, "seconds": seconds, "loss": loss}
@@ -130,7 +130,7 @@ def _train_aside(bench: Bench, cell: Cell, block: Block, phase: str) -> float:
     return seconds
 
 
-def _check(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
+def check_network(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
     """Compare everyone's logits, loss and gradients with the reference's; see `agreement`."""
     plan = bench.plan
     seed = plan.seeds[0]
@@ -161,7 +161,7 @@ def _check(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
     bench.each("check", check)
 
 
-def _refuse_early(bench: Bench, cell: Cell) -> None:
+def refuse_early(bench: Bench, cell: Cell) -> None:
     """See that the backend's clock readings mean something: see `pending`.
 
     One that returns early takes no more part: what it left undone would fall into others' turns.
@@ -170,7 +170,7 @@ def _refuse_early(bench: Bench, cell: Cell) -> None:
         WorkerError: with status `early`; and as `Cell.ask`.
 
     """
-    block, parameters = _first_blocks(bench, 1)[0], bench.initial(bench.plan.seeds[0])
+    block, parameters = first_blocks(bench, 1)[0], bench.initial(bench.plan.seeds[0])
     arrays = {**parameters, "batch": block.order[0]}
     fields, _ = cell.ask("pending", arrays, rate=float(block.rates[0]))
     found = Pending(**{field.name: fields[field.name] for field in dataclasses.fields(Pending)})
@@ -188,13 +188,13 @@ def _warm_up(bench: Bench) -> None:
 
     def train(cell: Cell, blocks: Sequence[Block]) -> float:
         for block in blocks:
-            seconds = _train_aside(bench, cell, block, "warmup")
+            seconds = train_aside(bench, cell, block, "warmup")
             cell.facts["warmup_seconds"] = cell.facts.get("warmup_seconds", 0.0) + seconds
         return seconds / len(blocks[-1].order)
 
     def calibrate(cell: Cell) -> None:
         nonlocal fastest
-        block = _first_blocks(bench, WARMUP_STEPS)[0]
+        block = first_blocks(bench, WARMUP_STEPS)[0]
         fastest = min(fastest, train(cell, [block, block]))
 
     training = bench.plan.spec.training
@@ -203,4 +203,4 @@ def _warm_up(bench: Bench) -> None:
     bench.each("warm-up", calibrate)
     chosen = bench.plan.block_steps
     bench.block_steps = chosen or steps_per_block(fastest, steps_per_epoch, training.epochs)
-    bench.each("warm-up", lambda cell: train(cell, _first_blocks(bench, bench.block_steps)))
+    bench.each("warm-up", lambda cell: train(cell, first_blocks(bench, bench.block_steps)))

@@ -78,7 +78,14 @@ class DeadlineReader:
 class WorkerProcess:
     """One worker, in a process group of its own, with its own log."""
 
-    def __init__(self, label: str, log: Path, environment: Mapping[str, str], cpus: int) -> None:
+    def __init__(
+        self,
+        label: str,
+        log: Path,
+        environment: Mapping[str, str],
+        cpus: int,
+        python: str = sys.executable,
+    ) -> None:
         self.label = label
         self.log = log
         command_reader, command_writer = os.pipe()
@@ -87,7 +94,7 @@ class WorkerProcess:
             with log.open("ab") as log_file:
                 self.process = subprocess.Popen(
                     [
-                        *(sys.executable, "-m", "harness.run.worker"),
+                        *(python, "-m", "harness.run.worker"),
                         *(str(command_reader), str(answer_writer), str(cpus)),
                     ],
                     stdin=subprocess.DEVNULL,

@@ -92,13 +92,11 @@ def judge(
     where all are OK (Berger 1982). Else INCONCLUSIVE. `deviation` is used to plan where there are
     fewer than five pairs to take it from.
     """
-    slower = dict(zip(log_ratios, holm([signed_rank_p(v) for v in log_ratios.values()])))
-    faster = dict(
-        zip(log_ratios, holm([signed_rank_p([-x for x in v]) for v in log_ratios.values()]))
-    )
+    slower = holm([signed_rank_p(values) for values in log_ratios.values()])
+    faster = holm([signed_rank_p([-x for x in values]) for values in log_ratios.values()])
     return {
-        name: _judge(values, limits[name], level, slower[name], faster[name], deviation)
-        for name, values in log_ratios.items()
+        name: _judge(values, limits[name], level, slower[place], faster[place], deviation)
+        for place, (name, values) in enumerate(log_ratios.items())
     }
 
 

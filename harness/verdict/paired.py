@@ -140,7 +140,7 @@ def bootstrap_interval(
 
     Efron and Tibshirani 1993, chapter 14 (bias-corrected and accelerated), by
     `scipy.stats.bootstrap` with 1,999 draws. It is approximate, and too narrow below some 20
-    pairs: a second opinion, never the verdict. Values that are all equal have that value's interval.
+    pairs: a second opinion, never the verdict. Equal values have an interval without width.
     """
     from scipy.stats import bootstrap
 

@@ -129,9 +129,7 @@ def _noise(pairs: int) -> NDArray[np.float64]:
     return np.random.default_rng(pairs).standard_normal((DRAWS, pairs))
 
 
-def pairs_needed(
-    effect: float, deviation: float, level: float, wanted: float = 0.9
-) -> int | None:
+def pairs_needed(effect: float, deviation: float, level: float, wanted: float = 0.9) -> int | None:
     """Return the fewest pairs that see `effect` with power `wanted`; None above `MOST_PAIRS`."""
     low, high = 0, 1
     while power(high, effect, deviation, level) < wanted:

@@ -1,0 +1,63 @@
+"""`harness compare`: results that lie on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.reporting import (
+    AsJson,
+    GithubAnnotations,
+    GithubSummary,
+    InconclusiveOk,
+    Junit,
+    Markdown,
+    Outputs,
+)
+from harness.verdict.limits import DEFAULT, parse_limits
+
+EPILOG = (
+    "Examples:\n\n"
+    "python -m harness compare old/summary.csv new/summary.csv\n\n"
+    "python -m harness compare results/before results/after --fail-on train:5%,accuracy:1pt\n\n"
+    "python -m harness compare old new --allow-changed versions,code --inconclusive-ok\n\n"
+    "Exit codes: 0 ok; 1 a regression; 2 wrong usage, or a file that cannot be read; 3 no verdict, "
+    "or not comparable; 4 a benchmark failed."
+)
+
+
+def compare(
+    old: Annotated[Path, typer.Argument(help="Results folder, folder of such, or summary.csv.")],
+    new: Annotated[list[Path], typer.Argument(help="As many as are to be compared with OLD.")],
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            help="MEASURE:LIMIT, by commas: train, predict, compile, memory, accuracy. "
+            f"If not given: what was measured of {DEFAULT}"
+        ),
+    ] = None,
+    allow_changed: Annotated[
+        str,
+        typer.Option(
+            help="Compare all the same, though these differ: model, dataset, machine, versions, "
+            "code, threads, weights, order, network; or all."
+        ),
+    ] = "",
+    inconclusive_ok: InconclusiveOk = False,
+    as_json: AsJson = False,
+    markdown: Markdown = None,
+    junit: Junit = None,
+    github_annotations: GithubAnnotations = False,
+    github_summary: GithubSummary = False,
+) -> None:
+    """Compare results cell by cell, and say what became slower, less accurate or larger."""
+    from harness.verdict.compare import compare as carry_out
+    from harness.verdict.compare import parse_allowed
+
+    outputs = Outputs(as_json, markdown, junit, github_annotations, github_summary)
+    thresholds = parse_limits(DEFAULT if fail_on is None else fail_on)
+    allowed = parse_allowed(allow_changed)
+    report = carry_out(old, new, thresholds, allowed, inconclusive_ok, skip_absent=fail_on is None)
+    outputs.deliver(report)

@@ -1,0 +1,205 @@
+"""Runs read back from results folders and CSV files, fast enough for millions of samples."""
+
+from __future__ import annotations
+
+import csv
+import gc
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import UsageError
+from harness.run.folder import read_rows
+
+Row = Mapping[str, Any]
+NEEDED = (
+    "run_id backend variant device model dataset batch_size precision environment seed status"
+).split()
+SAMPLE_FIELDS = "run_id backend variant device phase seed round block images seconds".split()
+CHUNK = 50_000  # rows held as text at a time
+ROUNDS, BLOCKS = 1 << 20, 1 << 16  # make one whole number of seed, round and call
+
+
+class CellKey(NamedTuple):
+    """What must be the same for two results to be of the same thing."""
+
+    backend: str
+    variant: str
+    device: str
+    model: str
+    dataset: str
+    batch_size: int
+    precision: str
+    environment: str
+
+    @property
+    def label(self) -> str:
+        """A name for tables: what differs most often comes first."""
+        name = f"{self.backend}@{self.variant}" if self.variant else self.backend
+        return f"{name} {self.device} {self.model} {self.dataset} b{self.batch_size}" + (
+            f" {self.precision}" * (self.precision != "float32")
+            + f" {self.environment}" * (self.environment != "tuned")
+        )
+
+
+@dataclass
+class Timed:
+    """Seconds for each image, by a number that is the same for the same steps of two runs."""
+
+    keys: array[int] = field(default_factory=lambda: array("q"))
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, keys: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
+        """Append what was measured."""
+        self.keys.frombytes(keys.tobytes())
+        self.seconds.frombytes(seconds.tobytes())
+
+    def log_ratios(self, other: Timed) -> NDArray[np.float64]:
+        """Return the logarithms of the other's seconds over these, of the same steps."""
+        _, left, right = np.intersect1d(
+            np.frombuffer(self.keys, np.int64),
+            np.frombuffer(other.keys, np.int64),
+            return_indices=True,
+        )
+        mine = np.frombuffer(self.seconds, np.float64)[left]
+        theirs = np.frombuffer(other.seconds, np.float64)[right]
+        good = (mine > 0) & (theirs > 0)
+        return np.asarray(np.log(theirs[good] / mine[good]))
+
+
+@dataclass
+class RunCell:
+    """One cell in one run, which is one process: its rows by seed, and what was timed."""
+
+    rows: list[Row] = field(default_factory=list)
+    train: Timed = field(default_factory=Timed)
+    predict: Timed = field(default_factory=Timed)
+
+    def first(self, column: str) -> Any:
+        """Return the first row's value."""
+        return self.rows[0].get(column)
+
+    def typical(self, column: str) -> float | None:
+        """Return the median of a column over the seeds that ended well."""
+        found = [r[column] for r in self.rows if r["status"] == "ok" and r.get(column) is not None]
+        return float(np.median(found)) if found else None
+
+
+Run = dict[CellKey, RunCell]
+
+
+def read_side(place: Path) -> list[Run]:
+    """Return the runs at `place`, oldest first.
+
+    It is a results folder, a folder of such folders, or a `summary.csv`, which may hold several
+    runs. `samples.csv` beside a summary is read where there is one.
+
+    Raises:
+        UsageError: there is no such file, or it is no summary.
+
+    """
+    if place.is_dir():
+        found = [place / "summary.csv"] if (place / "summary.csv").exists() else None
+        summaries = found or sorted(place.glob("*/summary.csv"))
+        if not summaries:
+            raise UsageError(
+                f"{place} holds no summary.csv, nor does a folder in it. "
+                "Try: a folder that python -m harness run wrote"
+            )
+    else:
+        summaries = [place]
+    runs: dict[str, Run] = {}
+    for path in summaries:
+        _read_run(path, runs)
+    return [runs[run_id] for run_id in sorted(runs)]
+
+
+def _read_run(path: Path, runs: dict[str, Run]) -> None:
+    rows = read_rows(path)
+    if not rows or (missing := [name for name in NEEDED if name not in rows[0]]):
+        what = f"no column {missing[0]}" if rows else "no rows"
+        raise UsageError(f"{path} is no summary of a run: {what}. Try: a summary.csv")
+    cells: dict[tuple[str, ...], RunCell] = {}
+    for row in rows:
+        key = CellKey(**{name: _plain(row[name]) for name in CellKey._fields})
+        cell = runs.setdefault(str(row["run_id"]), {}).setdefault(key, RunCell())
+        cell.rows.append(row)
+        cells[str(row["run_id"]), key.backend, key.variant, key.device] = cell
+    samples = path.with_name("samples.csv")
+    if samples != path and samples.exists():
+        _read_samples(samples, cells)
+
+
+def _plain(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _read_samples(path: Path, cells: Mapping[tuple[str, ...], RunCell]) -> None:
+    """Put the blocks of training, and the calls of batched prediction, into their cells."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+            places = [header.index(name) for name in SAMPLE_FIELDS]
+            lines = (_fields(line, max(places) + 1) for line in file)
+            with _without_collection():
+                for group, columns in _grouped(lines, itemgetter(*places)):
+                    cell = cells.get(group[:4])
+                    if cell is not None:
+                        _add(cell, group[4], columns)
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise UsageError(
+            f"cannot read {path}: {error}. Try: a samples.csv that a run wrote"
+        ) from None
+
+
+def _fields(line: str, wanted: int) -> list[str]:
+    """Return the first fields of a line; split by hand, which takes half of csv's time."""
+    return next(csv.reader([line])) if '"' in line else line.rstrip("\r\n").split(",", wanted)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Leave out garbage collection, which a million short-lived lists make as slow as all else."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _grouped(
+    reader: Iterator[list[str]], pick: itemgetter[Any]
+) -> Iterable[tuple[tuple[str, ...], Sequence[Sequence[str]]]]:
+    """Yield the measured columns of each cell and phase, chunk by chunk."""
+    while chunk := list(islice(reader, CHUNK)):
+        groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+        for row in map(pick, chunk):
+            if row[4] in ("train", "predict"):
+                key = row[:5]
+                if key in groups:
+                    groups[key].append(row)
+                else:
+                    groups[key] = [row]
+        for key, rows in groups.items():
+            yield key, list(zip(*rows, strict=True))[5:]
+
+
+def _add(cell: RunCell, phase: str, columns: Sequence[Sequence[str]]) -> None:
+    seeds, rounds, blocks = (np.array(list(map(int, part)), np.int64) for part in columns[:3])
+    images, seconds = (np.array(list(map(float, part))) for part in columns[3:])
+    if phase == "train":
+        cell.train.add((seeds * ROUNDS + rounds) * BLOCKS, seconds / images)
+        return
+    counted = (images == cell.first("batch_size")) & (rounds >= 0)
+    keys = (seeds * ROUNDS + rounds) * BLOCKS + blocks
+    cell.predict.add(keys[counted], (seconds / images)[counted])

@@ -1,0 +1,231 @@
+"""`harness compare` on results folders with known contents."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from verdict_runs import write_run, write_runs
+
+from harness.cli import main
+from harness.verdict.compare import compare
+from harness.verdict.files import read_side
+
+TRAIN = {"train": 0.025}
+
+
+@pytest.fixture
+def code(capsys):
+    """Run the command and return its exit code and what it printed."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["compare", *map(str, arguments)])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return int(end.value.code or 0), said.out + said.err
+
+    return run
+
+
+def only(report):
+    (finding,) = report.findings
+    return finding
+
+
+def test_enough_runs_of_a_slower_step_are_a_regression(tmp_path, code):
+    old = write_runs(tmp_path / "old", 8)
+    new = write_runs(tmp_path / "new", 8, first=50, step=0.011)
+    finding = only(compare(old, [new], TRAIN))
+    assert finding.verdict == "REGRESSED"
+    assert finding.judgement.pairs == 8
+    assert finding.judgement.ratio == pytest.approx(1.1, abs=0.02)
+    assert finding.judgement.low < 1.1 < finding.judgement.high
+    assert code(old, new, "--fail-on", "train:2.5%")[0] == 1
+    assert only(compare(new, [old], TRAIN)).verdict == "IMPROVED"
+
+
+def test_enough_runs_of_the_same_step_are_ok(tmp_path, code):
+    old, new = write_runs(tmp_path / "old", 8), write_runs(tmp_path / "new", 8, first=50)
+    assert only(compare(old, [new], TRAIN)).verdict == "OK"
+    assert code(old, new, "--fail-on", "train:2.5%")[0] == 0
+
+
+def test_two_single_runs_never_prove_a_regression_and_the_command_that_would_is_named(
+    tmp_path, code
+):
+    old, new = write_run(tmp_path / "old"), write_run(tmp_path / "new", 1, step=0.1)
+    finding = only(compare(old, [new], TRAIN))
+    assert finding.verdict == "INCONCLUSIVE"
+    assert finding.judgement.ratio == pytest.approx(10, rel=0.05)
+    assert finding.within is not None
+    assert "python -m harness ab torch torch --model small --dataset digits" in finding.detail
+    assert code(old, new, "--fail-on", "train:2.5%")[0] == 3
+    assert code(old, new, "--fail-on", "train:2.5%", "--inconclusive-ok")[0] == 0
+
+
+def test_the_ratio_is_paired_by_round(tmp_path):
+    left, right = write_run(tmp_path / "old"), write_run(tmp_path / "new", 1, rounds=10)
+    (old,), (new,) = read_side(left), read_side(right)
+    (key,) = old
+    ratios = old[key].train.log_ratios(new[key].train)
+    assert len(ratios) == 30, "three seeds of ten rounds that both have"
+    expected = [math.log(b / a) for a, b in zip(_seconds(left), _seconds(right), strict=True)]
+    assert np.allclose(np.sort(ratios), np.sort(expected))
+
+
+def _seconds(folder):
+    lines = (folder / "samples.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    rows = [dict(zip(names, line.split(","), strict=True)) for line in lines[1:]]
+    return [float(row["seconds"]) for row in rows if int(row["round"]) < 10]
+
+
+def test_without_samples_the_summary_s_speeds_are_compared(tmp_path):
+    old, new = write_run(tmp_path / "old"), write_run(tmp_path / "new", 1, step=0.02)
+    (old / "samples.csv").unlink()
+    finding = only(compare(old / "summary.csv", [new], TRAIN))
+    assert finding.judgement.ratio == pytest.approx(2)
+    assert finding.within is None
+
+
+CHANGES = {
+    "model": {"model_hash": "m2"},
+    "dataset": {"dataset_hash": "d2"},
+    "machine": {"machine_key": "k2"},
+    "versions": {"versions": '{"torch": "2.12"}'},
+    "code": {"commit": "d" * 40},
+    "threads": {"threads": 1},
+    "weights": {"init_hash": "i2"},
+    "order": {"order_hash": "o2"},
+    "network": {"equivalent": False},
+}
+
+
+@pytest.mark.parametrize("word", CHANGES)
+def test_what_differs_is_named_and_compared_only_when_asked_to(tmp_path, word, code):
+    old = write_run(tmp_path / "old")
+    new = write_run(tmp_path / "new", 1, **CHANGES[word])
+    finding = only(compare(old, [new], TRAIN))
+    assert finding.verdict == "CHANGED"
+    assert finding.changed == (word,)
+    assert f"{word} differs" in finding.detail
+    assert f"--allow-changed {word}" in finding.detail
+    assert only(compare(old, [new], TRAIN, {word})).verdict == "INCONCLUSIVE"
+    assert code(old, new)[0] == 3
+
+
+def test_uncommitted_changes_on_both_sides_may_be_different_code(tmp_path):
+    old, new = (write_run(tmp_path / side, dirty=True) for side in ("old", "new"))
+    finding = only(compare(old, [new], TRAIN))
+    assert finding.changed == ("code",)
+    assert "with changes" in finding.detail
+
+
+def test_other_commits_and_versions_are_in_the_command_that_would_settle_it(tmp_path):
+    old = write_run(tmp_path / "old")
+    new = write_run(tmp_path / "new", 1, **CHANGES["code"], **CHANGES["versions"])
+    detail = only(compare(old, [new], TRAIN, {"code", "versions"})).detail
+    assert "--checkout-a cccccccccccc --checkout-b dddddddddddd" in detail
+    assert "--python-a OLD/bin/python" in detail
+
+
+def test_a_failed_row_is_4_and_a_missing_cell_3(tmp_path, code):
+    old = write_run(tmp_path / "old", backends=("torch", "flax"))
+    failed = write_run(tmp_path / "failed", 1, backends=("torch", "flax"), status="crashed")
+    fewer = write_run(tmp_path / "fewer", 1)
+    done, said = code(old, failed)
+    assert done == 4
+    assert "crashed" in said
+    verdicts = {f.cell.split()[0]: f.verdict for f in compare(old, [fewer], TRAIN).findings}
+    assert verdicts == {"flax": "MISSING", "torch": "INCONCLUSIVE"}
+    assert code(old, fewer, "--inconclusive-ok")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "verdict"),
+    [
+        ([0.980, 0.981, 0.979], "OK"),
+        ([0.90, 0.901, 0.899], "REGRESSED"),
+        ([0.97, 0.99, 0.95], "INCONCLUSIVE"),
+    ],
+)
+def test_accuracy_is_paired_by_seed(tmp_path, accuracies, verdict):
+    old = write_run(tmp_path / "old", test_accuracy=[0.9801, 0.9812, 0.9790])
+    new = write_run(tmp_path / "new", 1, test_accuracy=accuracies)
+    finding = only(compare(old, [new], {"accuracy": 0.01}))
+    assert finding.verdict == verdict
+    if verdict != "INCONCLUSIVE":
+        assert finding.low <= finding.difference <= finding.high
+    else:
+        assert "--seeds" in finding.detail
+
+
+def test_memory_and_compile_time_are_compared_too(tmp_path):
+    old = write_runs(tmp_path / "old", 8)
+    new = write_runs(tmp_path / "new", 8, 50, peak_host_bytes=600_000_000, compile_seconds=1.5)
+    limits = {"memory": 0.1, "compile": 0.05}
+    found = {f.measure: f for f in compare(old, [new], limits).findings}
+    assert found["memory"].verdict == "REGRESSED"
+    assert found["memory"].judgement.ratio == pytest.approx(1.2)
+    assert found["compile"].verdict == "OK"
+
+
+def test_many_cells_need_more_than_one_does(tmp_path):
+    names = tuple(f"b{number}" for number in range(12))
+    old = write_runs(tmp_path / "old", 7, backends=names)
+    slower = write_runs(tmp_path / "new", 7, 50, backends=names, step=0.011)
+    verdicts = {f.verdict for f in compare(old, [slower], TRAIN).findings}
+    assert verdicts == {"INCONCLUSIVE"}, "12 times 2^-7 is not below .01"
+    one = [write_runs(tmp_path / s, 7, f, step=x) for s, f, x in (("a", 0, 0.01), ("b", 50, 0.011))]
+    assert only(compare(one[0], [one[1]], TRAIN)).verdict == "REGRESSED"
+
+
+def test_several_new_results_are_each_compared_with_the_old(tmp_path, code):
+    old = write_runs(tmp_path / "old", 9)
+    same = write_runs(tmp_path / "same", 9, 50)
+    slower = write_runs(tmp_path / "slower", 9, 70, step=0.012)
+    report = compare(old, [same, slower], TRAIN)
+    assert [f.verdict for f in report.findings] == ["OK", "REGRESSED"]
+    done, said = code(old, same, slower, "--fail-on", "train:2.5%", "--json")
+    assert done == 1
+    whole = json.loads(said)
+    assert whole["exit_code"] == 1
+    assert [f["against"] for f in whole["findings"]] == [str(same), str(slower)]
+
+
+BAD = {
+    "holds no summary.csv": ("{old}", "{empty}"),
+    "cannot read": ("{old}", "nowhere.csv"),
+    "is no summary of a run": ("{old}", "{old}/samples.csv"),
+    "unknown measure 'trian'; allowed: train, predict": ("{old}", "{old}", "--fail-on", "trian:5%"),
+    "allowed: a number above 0, then pt": ("{old}", "{old}", "--fail-on", "accuracy:1%"),
+    "then %. Try: --fail-on train:5%": ("{old}", "{old}", "--fail-on", "train:0%"),
+    "names no measure": ("{old}", "{old}", "--fail-on", ","),
+    "--allow-changed 'verions'; allowed: model,": ("{old}", "{old}", "--allow-changed", "verions"),
+    "no folder to write to": ("{old}", "{old}", "--junit", "no/such/place.xml"),
+    "GITHUB_STEP_SUMMARY is not set": ("{old}", "{old}", "--github-summary"),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_gives_one_clear_message_and_exit_code_2(tmp_path, code, message, monkeypatch):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    (tmp_path / "empty").mkdir()
+    places = {"old": write_run(tmp_path / "old"), "empty": tmp_path / "empty"}
+    done, said = code(*(part.format(**places) for part in BAD[message]))
+    assert done == 2, said
+    assert message in said
+
+
+def test_a_damaged_samples_file_is_named(tmp_path, code):
+    old, new = write_run(tmp_path / "old"), write_run(tmp_path / "new", 1)
+    text = (new / "samples.csv").read_text()
+    (new / "samples.csv").write_text(text.replace(",32,", ",many,", 1))
+    done, said = code(old, new)
+    assert done == 2
+    assert "samples.csv" in said
+    (new / "samples.csv").write_text("seconds\n1\n")
+    assert code(old, new)[0] == 2
