@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.commands.ab import EPILOG as AB_EPILOG
+from harness.commands.ab import ab
 from harness.commands.compare import EPILOG as COMPARE_EPILOG
 from harness.commands.compare import compare
 from harness.errors import HarnessError
@@ -613,6 +615,7 @@ def machine(as_json: AsJson = False) -> None:
         print(f"{name.replace('_', ' '):16} {shown}")
 
 
+app.command(epilog=AB_EPILOG)(ab)
 app.command(epilog=COMPARE_EPILOG)(compare)
 
 

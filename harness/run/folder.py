@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.errors import UsageError
 
@@ -33,7 +33,7 @@ SAMPLE_COLUMNS = (
 TEXT_COLUMNS = frozenset(
     "run_id started_at status error note backend variant framework_version versions model "
     "model_hash dataset dataset_hash device device_name precision environment order_hash "
-    "init_hash equivalence_where checked machine_key commit phase".split()
+    "init_hash equivalence_where checked machine_key commit phase measure first side".split()
 )
 
 
@@ -46,7 +46,7 @@ class ResultsFolder:
     """`summary.csv`, `samples.csv`, `machine.json`, `models/` and `logs/` of one run."""
 
     parent = Path("results")  # of those without a name
-    sample_columns = SAMPLE_COLUMNS
+    sample_columns: ClassVar[Sequence[str]] = SAMPLE_COLUMNS
 
     def __init__(self, out: Path | None) -> None:
         self.run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(3)}"

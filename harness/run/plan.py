@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from numpy.typing import NDArray
 
-from harness.contract import Precision
+from harness.contract import Device, Precision
 from harness.data import Dataset, epoch_batches, split
 from harness.errors import SpecError, UsageError, did_you_mean
 from harness.machine import available_cpus, may_have_gpu
@@ -113,6 +113,32 @@ def make_plan(
         block_steps=block_steps,
         initial=initial,
         save_weights=save_weights,
+    )
+
+
+def make_pair_plan(
+    spec: Spec,
+    dataset: str,
+    backends: list[BackendInfo],
+    known: list[BackendInfo],
+    *,
+    cores: str = "all",
+    rounds: int = 20,
+    device: str = "cpu",
+    **options: Any,
+) -> Plan:
+    """Check the options of live pairs; `options` are those of `make_plan`.
+
+    Raises:
+        UsageError: as `make_plan`.
+
+    """
+    _check_word("--cores", cores, ("all", "1"))
+    _check_word("--device", device, get_args(Device))
+    check_range("--rounds", rounds, 4, 10_000)
+    threads = None if cores == "all" else 1
+    return make_plan(
+        spec, dataset, backends, known, device=device, seeds=1, threads=threads, **options
     )
 
 

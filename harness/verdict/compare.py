@@ -13,7 +13,7 @@ from harness.errors import UsageError, did_you_mean
 from harness.run.figures import median_interval
 from harness.verdict.accuracy import judge_accuracy
 from harness.verdict.files import CellKey, Run, RunCell, read_side
-from harness.verdict.judge import ALPHA, Judgement, Limits, Verdict, judge
+from harness.verdict.judge import ALPHA, Judgement, Limits, Verdict, judge, planned
 from harness.verdict.report import Finding, Report
 
 # What may differ between two results of the same cell, by the word that allows it.
@@ -96,7 +96,8 @@ def compare(
         if question[2] == "accuracy":
             findings[question] = _accuracy(question, found_pairs, thresholds["accuracy"], judges)
         else:
-            findings[question] = _finding(question, found_pairs, judged[_text(question)])
+            judgement = planned(judged[_text(question)])
+            findings[question] = _finding(question, found_pairs, judgement)
     order = sorted(findings, key=lambda q: (str(q[0]), list(thresholds).index(q[2]), q[1]))
     title = f"{old} against {', '.join(map(str, new))}"
     return Report(title, [findings[question] for question in order], inconclusive_ok)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from harness.verdict.paired import (
@@ -121,12 +121,6 @@ def _judge(
         verdict = "IMPROVED"
     elif high < tolerated:
         verdict = "OK"
-    effect = needed = None
-    if verdict == "INCONCLUSIVE" and deviation is not None:
-        found = smallest_effect(len(values), deviation, level, POWER)
-        effect = None if found is None else math.expm1(found)
-        distance = abs(estimate) if abs(estimate) > worse else tolerated - estimate
-        needed = pairs_needed(distance, deviation, ALPHA, POWER)
     return Judgement(
         verdict,
         len(values),
@@ -138,8 +132,21 @@ def _judge(
         level,
         limits,
         deviation,
-        effect,
-        needed,
+    )
+
+
+def planned(found: Judgement) -> Judgement:
+    """Return an inconclusive verdict with what would have been seen, and what would settle it."""
+    if found.verdict != "INCONCLUSIVE" or found.ratio is None or found.deviation is None:
+        return found
+    effect = smallest_effect(found.pairs, found.deviation, found.level, POWER)
+    estimate = math.log(found.ratio)
+    is_beyond = abs(estimate) > math.log1p(found.limits.threshold)
+    distance = abs(estimate) if is_beyond else math.log1p(found.limits.tolerance) - estimate
+    return replace(
+        found,
+        smallest_effect=None if effect is None else math.expm1(effect),
+        pairs_needed=pairs_needed(distance, found.deviation, ALPHA, POWER),
     )
 
 

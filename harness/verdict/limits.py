@@ -40,3 +40,16 @@ def parse_limits(text: str, allowed: Collection[str] = MEASURES) -> dict[str, fl
     if not found:
         raise UsageError(f"--fail-on {text!r} names no measure. Try: --fail-on {DEFAULT}")
     return found
+
+
+def parse_share(option: str, text: str) -> float:
+    """Return a share from `2.5%`; the sign may be left out.
+
+    Raises:
+        UsageError: it is no number above 0.
+
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%?", text.strip())
+    if not match or not 0 < float(match[1]) <= MOST:
+        raise UsageError(f"{option} {text!r}; allowed: a number above 0, in %. Try: {option} 5%")
+    return float(match[1]) / 100

@@ -16,6 +16,7 @@ from harness.verdict.paired import attainable, rank_tail
 Family = Literal["pocock", "obrien-fleming"]
 FIRST_LOOK = 8  # pairs: with fewer, an exact test can hardly reach the levels in use
 LOOK_GROWTH = 1.5
+LAST_GROWTH = 1.2  # a look shortly before the last one would only use up alpha
 MOST_PAIRS = 500
 DRAWS = 4000
 
@@ -81,7 +82,7 @@ def looks(most: int, alpha: float, questions: int = 1, family: Family = "pocock"
     pairs cannot reach is kept for later looks. `questions` are judged by Holm's rule in each look.
     """
     counts, count = [], FIRST_LOOK
-    while count < most:
+    while count * LAST_GROWTH < most:
         counts.append(count)
         count = math.ceil(count * LOOK_GROWTH)
     found, used = [], 0.0

@@ -1,0 +1,174 @@
+"""`harness ab`: two sides, measured against each other as live pairs of processes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.reporting import (
+    AsJson,
+    GithubAnnotations,
+    GithubSummary,
+    InconclusiveOk,
+    Junit,
+    Markdown,
+    Outputs,
+)
+
+EPILOG = (
+    "Examples:\n\n"
+    "python -m harness ab torch torch@compile\n\n"
+    "python -m harness ab torch torch --checkout-a HEAD~1 --cores 1\n\n"
+    "python -m harness ab torch torch --python-a old/.venv/bin/python --measure train,predict\n\n"
+    "python -m harness ab flax flax --env-b XLA_FLAGS=--xla_cpu_enable_fast_math=true\n\n"
+    "Exit codes: 0 ok; 1 B is slower; 2 wrong usage; 3 no verdict, or another network; 4 a side "
+    "failed."
+)
+
+
+def ab(
+    a: Annotated[str, typer.Argument(help="A backend, or name@variant: the old side.")],
+    b: Annotated[str, typer.Argument(help="The new side, which the verdict is on.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
+    ] = "mnist-2conv",
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
+    ] = "digits",
+    device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    measure: Annotated[
+        str, typer.Option(help="train, predict, compile; several by commas.")
+    ] = "train",
+    cores: Annotated[
+        str, typer.Option(help="all: as users run it; 1: the sharpest, both on the same core.")
+    ] = "all",
+    pairs: Annotated[
+        int | None, typer.Option(help="Measure so many; else until the verdict is certain.")
+    ] = None,
+    most_pairs: Annotated[
+        int | None,
+        typer.Option(help="End without a verdict after these; else as calibrate found, or 28."),
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Begin no pair after these.")] = None,
+    rounds: Annotated[int, typer.Option(help="Blocks of each side in a pair.")] = 20,
+    threshold: Annotated[
+        str, typer.Option(help="A median slowdown above it is a regression.")
+    ] = "2.5%",
+    tolerance: Annotated[
+        str | None, typer.Option(help="OK is what is surely below; twice the threshold.")
+    ] = None,
+    python_a: Annotated[str, typer.Option(help="Interpreter of A's worker.")] = "",
+    python_b: Annotated[str, typer.Option(help="Interpreter of B's worker.")] = "",
+    checkout_a: Annotated[str, typer.Option(help="Git revision for A's worker.")] = "",
+    checkout_b: Annotated[str, typer.Option(help="Git revision for B's worker.")] = "",
+    env_a: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE for A's worker; may be repeated.")
+    ] = None,
+    env_b: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE for B's worker; may be repeated.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
+    precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    environment: Annotated[str, typer.Option(help="tuned or stock.")] = "tuned",
+    block_steps: Annotated[
+        int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for one answer of a backend.")
+    ] = 900.0,
+    allow_changed: Annotated[
+        bool, typer.Option("--allow-changed", help="Compare though a side is another network.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; results/ab/TIME-ID, if not given.")
+    ] = None,
+    inconclusive_ok: InconclusiveOk = False,
+    as_json: AsJson = False,
+    markdown: Markdown = None,
+    junit: Junit = None,
+    github_annotations: GithubAnnotations = False,
+    github_summary: GithubSummary = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
+) -> None:
+    """Say whether B is slower than A, from pairs of fresh processes that take turns."""
+    from rich.console import Console
+
+    from harness import data, registry, spec
+    from harness.errors import Interrupted
+    from harness.run.pairs import pair_bench
+    from harness.run.pairs_folder import PairsFolder
+    from harness.run.plan import make_pair_plan
+    from harness.run.sides import Wanted, contestant
+    from harness.show.pairs import PairProgress
+    from harness.verdict.ab import ab as carry_out
+    from harness.verdict.ab import parse_rule, second_opinions
+
+    outputs = Outputs(as_json, markdown, junit, github_annotations, github_summary)
+    rule = parse_rule(measure, threshold, tolerance, pairs, most_pairs, seconds)
+    wanted = (
+        Wanted("A", a, python_a, checkout_a, env_a or ()),
+        Wanted("B", b, python_b, checkout_b, env_b or ()),
+    )
+    chosen_spec = spec.load_spec(model)
+    known = registry.describe()
+    messages = Console(stderr=True, quiet=quiet)
+    with ExitStack() as stack:
+        sides = (
+            stack.enter_context(contestant(wanted[0], known)),
+            stack.enter_context(contestant(wanted[1], known)),
+        )
+        plan = make_pair_plan(
+            chosen_spec,
+            dataset,
+            [side.info for side in sides],
+            known,
+            cores=cores,
+            rounds=rounds,
+            device=device,
+            batch_size=batch_size,
+            precision=precision,
+            environment=environment,
+            timeout=timeout,
+            block_steps=block_steps,
+        )
+        loaded = data.load(dataset)
+        folder = PairsFolder(out)
+        title = f"{wanted[0].description} → {wanted[1].description}"
+        cell = f"{title}, {plan.spec.name}, {dataset}, {device}, {plan.threads} of the cores"
+        progress = PairProgress(messages)
+        progress.declared(cell, rule, folder.path)
+        command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+        bench = stack.enter_context(
+            pair_bench(
+                plan,
+                loaded,
+                folder,
+                progress,
+                sides,
+                list(rule.limits),
+                rounds,
+                allow_changed,
+                {"command": command},
+            )
+        )
+        try:
+            report = carry_out(
+                bench,
+                rule,
+                cell,
+                lambda pair: folder.add_pair(pair, list(rule.limits)),
+                progress.paired,
+                allow_changed,
+                inconclusive_ok,
+            )
+        except KeyboardInterrupt:
+            kept = f"interrupted; the pairs measured before are in {folder.path}"
+            raise Interrupted(kept) from None
+        opinions = second_opinions(report.facts.get("log_ratios", {}))
+        folder.write_json("verdict.json", {**report.as_json(), "second_opinions": opinions})
+    outputs.deliver(report)

@@ -1,0 +1,296 @@
+"""Live pairs: two fresh processes, both alive, stepping alternately in random order.
+
+What disturbs the machine hits both alike, and each pair gives one number for each measure: the
+logarithm of the second side's seconds over the first's. Which side starts first, and which goes
+first in a round, is drawn in balanced twos.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from harness.data import Dataset
+from harness.errors import WorkerError
+from harness.machine import describe_machine
+from harness.registry import BackendInfo
+from harness.run.agreement import check_batch
+from harness.run.arrays import run_arrays, write_arrays
+from harness.run.bench import Bench
+from harness.run.blocks import Block, steps_per_block, training_blocks
+from harness.run.cell import (
+    DEFAULT_SIDE,
+    Cell,
+    Side,
+    begin_import,
+    end_import,
+    open_cell,
+    start_cell,
+)
+from harness.run.folder import now
+from harness.run.listener import Listener
+from harness.run.pairs_folder import Pair, PairsFolder
+from harness.run.plan import Plan, check_fit
+from harness.run.preparation import check_network, first_step, train_aside
+from harness.spec import infer
+
+MEASURES = ("train", "predict", "compile")
+PAIR_STREAM = 0xAB
+BLOCK_SECONDS = 0.1  # of the faster side
+ROUNDS = 20
+WARMUP_ROUNDS = 2
+WARMUP_STEPS = 3
+MOST_CALLS = 25
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One side of a comparison: `A` or `B`, a backend, and with what its worker is started."""
+
+    name: str
+    info: BackendInfo
+    side: Side = DEFAULT_SIDE
+
+    @property
+    def label(self) -> str:
+        """`A torch`."""
+        return f"{self.name} {self.info.label}"
+
+
+@dataclass
+class PairBench:
+    """Measures pairs of the same two contestants, one after the other."""
+
+    bench: Bench
+    contestants: tuple[Contestant, Contestant]
+    measures: Sequence[str]
+    rounds: int = ROUNDS
+    allow_changed: bool = False
+    batch: Mapping[str, Any] = field(default_factory=dict)
+    calls: int = 0
+    differences: dict[str, str] = field(default_factory=dict)
+
+    def measure(self, number: int) -> Pair:
+        """Start both sides afresh, and measure; a failure is in the pair."""
+        order = self.contestants[:: 1 if _first_is_a(number) else -1]
+        pair = Pair(number, order[0].name, now())
+        scratch = self.bench.scratch / f"pair-{number}"
+        scratch.mkdir()
+        self.bench.cells = []
+        try:
+            for contestant in order:
+                self._start(contestant, number, scratch)
+            self._measure(pair, {str(cell.tag["side"]): cell for cell in self.bench.cells})
+        except WorkerError as error:
+            pair.failed = str(error)
+        finally:
+            for cell in self.bench.cells:
+                if pair.failed:
+                    cell.worker.kill()
+                else:
+                    cell.worker.close()
+        return pair
+
+    def _start(self, contestant: Contestant, number: int, scratch: Path) -> None:
+        bench, side = self.bench, contestant.side
+        tagged = Side(side.python, side.environment, {"side": contestant.name, "pair": number})
+        device = bench.plan.device
+        assert device != "all"
+        label = contestant.label
+        bench.listener.phase(label, "import")
+        cell = start_cell(contestant.info, device, bench.plan, bench.folder, scratch, label, tagged)
+        bench.cells.append(cell)
+        begin_import(cell)
+        end_import(cell)
+        if device not in cell.devices:
+            raise WorkerError(f"{label}: the framework sees no device {device!r}", "failed")
+
+    def _measure(self, pair: Pair, sides: dict[str, Cell]) -> None:
+        bench = self.bench
+        for cell in bench.cells:
+            open_cell(cell, bench.folder, bench.scratch)
+        for cell in bench.cells:
+            bench.listener.phase(cell.label, "first step")
+            first_step(bench, cell)
+        if pair.number == 0:
+            self._check(sides)
+            if self.differences and not self.allow_changed:
+                return
+        if "compile" in self.measures:
+            compiled = {name: float(c.facts["compile_seconds"]) for name, c in sides.items()}
+            _put(pair, "compile", [compiled])
+        seed = bench.plan.seeds[0]
+        for cell in bench.cells:
+            cell.ask("reset", bench.initial(seed), seed=seed)
+        if "train" in self.measures:
+            self._train(pair, sides)
+        if "predict" in self.measures:
+            self._predict(pair, sides)
+
+    def _check(self, sides: dict[str, Cell]) -> None:
+        """See that both compute the network of the reference."""
+        check_network(self.bench, dict(self.batch))
+        for cell in sides.values():
+            if not cell.running:
+                raise WorkerError(cell.outcome[1], cell.outcome[0])
+            if not cell.facts["equivalent"]:
+                self.differences[cell.label] = (
+                    f"{cell.label} is not the reference's network: "
+                    f"{cell.facts['equivalence_where']} differs by "
+                    f"{cell.facts['equivalence_difference']:.1e} of its largest value"
+                )
+
+    def _train(self, pair: Pair, sides: dict[str, Cell]) -> None:
+        bench = self.bench
+        if bench.plan.block_steps is None and pair.number == 0:
+            self._choose_block(sides)
+        blocks = _blocks(bench, bench.block_steps)
+        for cell in sides.values():
+            train_aside(bench, cell, blocks[0], "warmup")
+        found = []
+        rounds = islice(cycle(blocks), WARMUP_ROUNDS + self.rounds)
+        for number, (block, order) in enumerate(zip(rounds, _orders(pair.number), strict=False)):
+            warm = number >= WARMUP_ROUNDS
+            seconds = {}
+            for position, name in enumerate(order):
+                started_at, cell = now(), sides[name]
+                taken, loss = cell.train(block.order, block.rates)
+                fields = {"steps": len(block.order), "images": block.images, "loss": loss}
+                bench.sample(
+                    cell,
+                    "train" if warm else "warmup",
+                    seed=bench.plan.seeds[0],
+                    round=number - WARMUP_ROUNDS,
+                    position=position,
+                    block=number,
+                    seconds=taken,
+                    started_at=started_at,
+                    **fields,
+                )
+                seconds[name] = taken / len(block.order)
+            if warm:
+                found.append(seconds)
+        _put(pair, "train", found)
+
+    def _choose_block(self, sides: dict[str, Cell]) -> None:
+        """Choose the steps of a block by the faster side's seconds, once for all pairs."""
+        bench, training = self.bench, self.bench.plan.spec.training
+        fastest = math.inf
+        for cell in sides.values():
+            for block in _blocks(bench, WARMUP_STEPS)[:2]:
+                seconds = train_aside(bench, cell, block, "warmup")
+            fastest = min(fastest, seconds / len(block.order))
+        rows, _ = bench.split(bench.plan.seeds[0])
+        per_epoch = max(len(rows) // training.batch_size, 1)
+        bench.block_steps = min(
+            steps_per_block(fastest, per_epoch, 10**9, BLOCK_SECONDS), per_epoch
+        )
+
+    def _predict(self, pair: Pair, sides: dict[str, Cell]) -> None:
+        bench, size = self.bench, self.bench.plan.spec.training.batch_size
+        if not self.calls:
+            times = [
+                c.ask("predict", batch_size=size, calls=3)[1]["seconds"] for c in sides.values()
+            ]
+            fastest = min(float(seconds.min()) for seconds in times)
+            self.calls = max(1, min(MOST_CALLS, round(BLOCK_SECONDS / max(fastest, 1e-9))))
+        found = []
+        orders = islice(_orders(pair.number + 1_000_000), WARMUP_ROUNDS + self.rounds)
+        for number, order in enumerate(orders):
+            seconds = {}
+            for position, name in enumerate(order):
+                started_at, cell = now(), sides[name]
+                _, arrays = cell.ask("predict", batch_size=size, calls=self.calls)
+                seconds[name] = float(arrays["seconds"].sum()) / self.calls
+                bench.sample(
+                    cell,
+                    "predict",
+                    seed=bench.plan.seeds[0],
+                    round=number - WARMUP_ROUNDS,
+                    position=position,
+                    images=size * self.calls,
+                    seconds=seconds[name] * self.calls,
+                    started_at=started_at,
+                )
+            if number >= WARMUP_ROUNDS:
+                found.append(seconds)
+        _put(pair, "predict", found)
+
+
+def _put(pair: Pair, measure: str, rounds: Sequence[Mapping[str, float]]) -> None:
+    """Note a measure: the median over rounds, of the ratio and of each side."""
+    ratios = [math.log(r["B"] / r["A"]) for r in rounds if r["A"] > 0 and r["B"] > 0]
+    if len(ratios) < len(rounds) or not ratios:
+        raise WorkerError(f"{measure}: a clock that stood still for a whole block", "failed")
+    pair.log_ratios[measure] = median(ratios)
+    pair.seconds[measure] = (median(r["A"] for r in rounds), median(r["B"] for r in rounds))
+    pair.rounds[measure] = len(rounds)
+
+
+def _first_is_a(number: int) -> bool:
+    """Return whether A starts first: in each two pairs once, drawn which."""
+    drawn = np.random.default_rng([PAIR_STREAM, 0, number // 2]).integers(2)
+    return bool((int(drawn) + number) % 2 == 0)
+
+
+def _orders(number: int) -> Iterator[str]:
+    """Yield who goes first and second in each round: in each two rounds once, drawn which."""
+    generator = np.random.default_rng([PAIR_STREAM, 1, number])
+    while True:
+        both = ["AB", "BA"]
+        yield from both if generator.integers(2) else reversed(both)
+
+
+def _blocks(bench: Bench, steps: int) -> list[Block]:
+    """Return the first epoch's blocks of the commonest shape: no other is to be compiled."""
+    seed = bench.plan.seeds[0]
+    rows, _ = bench.split(seed)
+    blocks = next(training_blocks(rows, bench.plan.spec.training, seed, steps))
+    return [block for block in blocks if block.order.shape == blocks[0].order.shape]
+
+
+@contextmanager
+def pair_bench(
+    plan: Plan,
+    dataset: Dataset,
+    folder: PairsFolder,
+    listener: Listener,
+    contestants: tuple[Contestant, Contestant],
+    measures: Sequence[str],
+    rounds: int = ROUNDS,
+    allow_changed: bool = False,
+    remarks: Mapping[str, Any] = {},
+) -> Iterator[PairBench]:
+    """Set up what all pairs share: the data, in files that every worker maps, and the folder.
+
+    Raises:
+        UsageError: model and dataset do not fit.
+
+    """
+    outputs = infer(plan.spec).output_shape[0]
+    check_fit(plan.spec, outputs, dataset)
+    machine = describe_machine()
+    folder.write_json("machine.json", {**machine, **remarks})
+    scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
+    bench = Bench(plan, dataset, folder, listener, machine["machine_key"], Path(scratch.name))
+    bench.block_steps = plan.block_steps or 1
+    try:
+        arrays = run_arrays(plan.spec, outputs, dataset)
+        write_arrays(bench.scratch, arrays)
+        batch = check_batch(plan.spec, arrays["train_images"], arrays["train_targets"])
+        yield PairBench(bench, contestants, measures, rounds, allow_changed, batch)
+    finally:
+        for cell in bench.cells:
+            cell.worker.kill()
+        scratch.cleanup()
+        folder.close()
+        listener.finished()

@@ -1,0 +1,103 @@
+"""The two sides of a comparison: a backend, an interpreter, a checkout, environment variables."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import registry
+from harness.errors import UsageError
+from harness.run.cell import Side
+from harness.run.checkout import checkout, paths_of
+from harness.run.pairs import Contestant
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One side as it was asked for: `name` is A or B, the rest is empty where not given."""
+
+    name: str
+    backend: str
+    python: str = ""
+    revision: str = ""
+    environment: Sequence[str] = ()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its worker runs other code than the harness itself."""
+        return bool(self.python or self.revision)
+
+    @property
+    def description(self) -> str:
+        """The backend, and what is special to the side."""
+        parts = [self.python, self.revision, *self.environment]
+        return " ".join([self.backend, *(f"[{part}]" for part in parts if part)])
+
+
+@contextmanager
+def contestant(
+    wanted: Wanted, known: list[registry.BackendInfo] | None = None
+) -> Iterator[Contestant]:
+    """Find a side's backend where its worker will find it; a checkout ends with the context.
+
+    `known` are the backends of the harness's own interpreter, looked up if not given.
+
+    Raises:
+        UsageError: there is no such interpreter, revision, variable or backend.
+        HarnessError: that interpreter cannot list its backends.
+
+    """
+    letter = wanted.name.lower()
+    environment = _variables(wanted.environment, f"--env-{letter}")
+    python = _interpreter(wanted.python, f"--python-{letter}") if wanted.python else sys.executable
+    if not wanted.revision:
+        if wanted.python:
+            # Its own packages, not those of the harness that asks.
+            environment = {"PYTHONPATH": "", "PYTHONSAFEPATH": "1", **environment}
+        yield _contestant(wanted, python, environment, known)
+        return
+    with checkout(wanted.revision, f"--checkout-{letter}") as place:
+        paths = str(place) if wanted.python else paths_of(place)
+        environment = {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **environment}
+        yield _contestant(wanted, python, environment, known)
+
+
+def _contestant(
+    wanted: Wanted,
+    python: str,
+    environment: dict[str, str],
+    known: list[registry.BackendInfo] | None,
+) -> Contestant:
+    if wanted.is_elsewhere or known is None:
+        known = registry.describe(python, {**os.environ, **environment})
+    chosen, _ = registry.select(wanted.backend, known)
+    if len(chosen) != 1:
+        labels = ", ".join(info.label for info in chosen)
+        raise UsageError(
+            f"side {wanted.name}: {wanted.backend!r} is {len(chosen)} backends: {labels}. "
+            f"Try: {chosen[0].label}"
+        )
+    return Contestant(wanted.name, chosen[0], Side(python, environment))
+
+
+def _interpreter(text: str, option: str) -> str:
+    found = shutil.which(Path(text).expanduser())
+    if found is None:
+        raise UsageError(f"{option} {text}: no such program. Try: {option} FOLDER/.venv/bin/python")
+    # Absolute, but not resolved: a virtual environment's interpreter is a link.
+    return os.path.abspath(found)  # noqa: PTH100 (Path.absolute leaves `..` in)
+
+
+def _variables(given: Sequence[str], option: str) -> dict[str, str]:
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or "\0" in text:
+            raise UsageError(f"{option} {text!r}; allowed: NAME=VALUE. Try: {option} NAME=1")
+        found[name] = value
+    return found

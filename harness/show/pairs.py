@@ -1,0 +1,43 @@
+"""What `harness ab` shows while it goes: a line for each pair, with the running estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.run.pairs_folder import Pair
+from harness.show.progress import PlainProgress
+from harness.verdict.ab import Rule
+from harness.verdict.judge import Judgement
+from harness.verdict.report import Finding
+
+
+class PairProgress(PlainProgress):
+    """Plain lines: phases of the first pair only, then one line for each pair."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.pairs = 0
+
+    def declared(self, title: str, rule: Rule, path: Path) -> None:
+        """Say what is compared, and the rule by which it will end."""
+        self.say(title)
+        looks = ", ".join(f"{look.pairs} pairs (p ≤ {look.level:.2g})" for look in rule.declared())
+        self.say(f"looks declared: {looks}")
+        self.say(f"results: {path}")
+
+    def phase(self, label: str, phase: str) -> None:
+        """Say who begins what, the first time."""
+        if not self.pairs:
+            super().phase(label, phase)
+
+    def paired(self, pair: Pair, estimates: Mapping[str, Judgement]) -> None:
+        """Say what the pair gave, and how all pairs stand."""
+        self.pairs += 1
+        for measure, found in estimates.items():
+            shown = Finding("", measure, found.verdict, judgement=found)
+            own = 100 * (pair.seconds[measure][1] / pair.seconds[measure][0] - 1)
+            interval = f", interval {shown.interval}" if shown.interval else ""
+            self.say(f"pair {self.pairs:3} {measure} {own:+.1f} %; all {shown.effect}{interval}")

@@ -1,0 +1,112 @@
+"""Backends whose steps take exactly what a fake clock says; the NumPy reference computes them.
+
+The clock is put in the place of the worker's own, so no test depends on how fast anything is. Each
+process has its own luck, 1 %, and each block 1 % more, both drawn from the pair and the side.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from backends.numpy_backend import NumpyBackend, NumpySession
+from harness.contract import import_source
+
+STEP = 0.01
+
+
+class FakeClock:
+    """Stands still but for what is added."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+CLOCK = FakeClock()
+
+
+class SteadySession(NumpySession):
+    slowdown = 1.0
+
+    def reset(self, parameters, seed):
+        super().reset(parameters, seed)
+        if not hasattr(self, "noise"):
+            place = "/".join(Path(os.environ["TMPDIR"]).parts[-2:])
+            self.noise = np.random.default_rng(zlib.crc32(place.encode()))
+            self.cost = float(os.environ.get("FAKE_SLOWDOWN", "1")) * self.slowdown
+            self.cost *= STEP * (1 + 0.01 * self.noise.standard_normal())
+
+    def spend(self, steps):
+        CLOCK.seconds += steps * self.cost * (1 + 0.01 * self.noise.standard_normal())
+
+    def train(self, order, learning_rates, masks=None):
+        self.spend(len(order))
+        return np.ones(len(order))
+
+    def predict(self, images):
+        if hasattr(self, "noise"):
+            self.spend(0.3)
+        return super().predict(images)
+
+
+class Steady(NumpyBackend):
+    name = "steady"
+    variants: ClassVar = {"": ("numpy",)}
+    in_all = True
+    session = SteadySession
+
+    def prepare(self, variant, setting):
+        sys.modules["__main__"].perf_counter = CLOCK
+
+    def versions(self):
+        return {"steady": "1.0", "python": sys.executable}
+
+    def open(self, path, spec, variant, setting):
+        return self.session(import_source(path), spec)
+
+
+class SlowerSession(SteadySession):
+    slowdown = 1.1
+
+
+class Slower(Steady):
+    """10 % slower."""
+
+    name = "slower"
+    session = SlowerSession
+
+
+class CrashingSession(SteadySession):
+    def train(self, order, learning_rates, masks=None):
+        if self.noise.uniform() < 0.02:
+            os._exit(3)
+        return super().train(order, learning_rates, masks)
+
+
+class Crashing(Steady):
+    """Ends somewhere in its first pairs."""
+
+    name = "crashing"
+    session = CrashingSession
+
+
+class WrongSession(SteadySession):
+    def gradients(self, images, targets, masks=None):
+        found = super().gradients(images, targets, masks)
+        wrong = {**found.parameters, "dense1.bias": found.parameters["dense1.bias"] * 1.01}
+        return replace(found, parameters=wrong)
+
+
+class Wrong(Steady):
+    """One gradient is 1 % too large."""
+
+    name = "wrong"
+    session = WrongSession
