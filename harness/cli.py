@@ -12,8 +12,12 @@ import typer
 
 from harness.commands.ab import EPILOG as AB_EPILOG
 from harness.commands.ab import ab
+from harness.commands.calibrate import EPILOG as CALIBRATE_EPILOG
+from harness.commands.calibrate import calibrate
 from harness.commands.compare import EPILOG as COMPARE_EPILOG
 from harness.commands.compare import compare
+from harness.commands.export import EPILOG as EXPORT_EPILOG
+from harness.commands.export import export
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -617,6 +621,8 @@ def machine(as_json: AsJson = False) -> None:
 
 app.command(epilog=AB_EPILOG)(ab)
 app.command(epilog=COMPARE_EPILOG)(compare)
+app.command(epilog=CALIBRATE_EPILOG)(calibrate)
+app.command(epilog=EXPORT_EPILOG)(export)
 
 
 def _print(objects: list[dict[str, Any]], as_json: bool, columns: dict[str, Any]) -> None:

@@ -100,13 +100,15 @@ def ab(
 
     from harness import data, registry, spec
     from harness.errors import Interrupted
+    from harness.machine import describe_machine
     from harness.run.pairs import pair_bench
     from harness.run.pairs_folder import PairsFolder
     from harness.run.plan import make_pair_plan
     from harness.run.sides import Wanted, contestant
     from harness.show.pairs import PairProgress
     from harness.verdict.ab import ab as carry_out
-    from harness.verdict.ab import parse_rule, second_opinions
+    from harness.verdict.ab import parse_rule, plan_rule, second_opinions
+    from harness.verdict.calibration import known_deviation
 
     outputs = Outputs(as_json, markdown, junit, github_annotations, github_summary)
     rule = parse_rule(measure, threshold, tolerance, pairs, most_pairs, seconds)
@@ -136,8 +138,13 @@ def ab(
             timeout=timeout,
             block_steps=block_steps,
         )
+        key = describe_machine()["machine_key"]
+        labels = [side.info.label for side in sides]
+        deviation = known_deviation(key, labels, list(rule.limits), plan)
+        rule = plan_rule(rule, deviation, is_free=pairs is None and most_pairs is None)
         loaded = data.load(dataset)
         folder = PairsFolder(out)
+        stack.callback(folder.close)
         title = f"{wanted[0].description} → {wanted[1].description}"
         cell = f"{title}, {plan.spec.name}, {dataset}, {device}, {plan.threads} of the cores"
         progress = PairProgress(messages)

@@ -82,7 +82,8 @@ class PairBench:
     def measure(self, number: int) -> Pair:
         """Start both sides afresh, and measure; a failure is in the pair."""
         order = self.contestants[:: 1 if _first_is_a(number) else -1]
-        pair = Pair(number, order[0].name, now())
+        labels = [contestant.info.label for contestant in self.contestants]
+        pair = Pair(number, order[0].name, now(), (labels[0], labels[1]))
         scratch = self.bench.scratch / f"pair-{number}"
         scratch.mkdir()
         self.bench.cells = []
@@ -270,7 +271,9 @@ def pair_bench(
     allow_changed: bool = False,
     remarks: Mapping[str, Any] = {},
 ) -> Iterator[PairBench]:
-    """Set up what all pairs share: the data, in files that every worker maps, and the folder.
+    """Set up what all pairs share: the data, in files that every worker maps.
+
+    The folder is left open.
 
     Raises:
         UsageError: model and dataset do not fit.
@@ -292,5 +295,4 @@ def pair_bench(
         for cell in bench.cells:
             cell.worker.kill()
         scratch.cleanup()
-        folder.close()
         listener.finished()

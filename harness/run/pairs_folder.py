@@ -11,7 +11,8 @@ from typing import ClassVar
 from harness.run.folder import SAMPLE_COLUMNS, ResultsFolder
 
 PAIR_COLUMNS = (
-    "run_id pair measure first seconds_a seconds_b log_ratio rounds started_at status error"
+    "run_id backend_a backend_b pair measure first seconds_a seconds_b log_ratio rounds "
+    "started_at status error"
 ).split()
 
 
@@ -25,6 +26,7 @@ class Pair:
     number: int
     first: str
     started_at: str
+    labels: tuple[str, str] = ("", "")
     log_ratios: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
     rounds: dict[str, int] = field(default_factory=dict)
@@ -52,6 +54,8 @@ class PairsFolder(ResultsFolder):
             self._pair_writer.writerow(
                 {
                     "run_id": self.run_id,
+                    "backend_a": pair.labels[0],
+                    "backend_b": pair.labels[1],
                     "pair": pair.number,
                     "measure": measure,
                     "first": pair.first,

@@ -24,6 +24,8 @@ class PairProgress(PlainProgress):
     def declared(self, title: str, rule: Rule, path: Path) -> None:
         """Say what is compared, and the rule by which it will end."""
         self.say(title)
+        if rule.deviation is not None:
+            self.say(f"calibrated: pairs of identical code scatter by {100 * rule.deviation:.1f} %")
         looks = ", ".join(f"{look.pairs} pairs (p ≤ {look.level:.2g})" for look in rule.declared())
         self.say(f"looks declared: {looks}")
         self.say(f"results: {path}")
@@ -41,3 +43,8 @@ class PairProgress(PlainProgress):
             own = 100 * (pair.seconds[measure][1] / pair.seconds[measure][0] - 1)
             interval = f", interval {shown.interval}" if shown.interval else ""
             self.say(f"pair {self.pairs:3} {measure} {own:+.1f} %; all {shown.effect}{interval}")
+
+    def raw(self, label: str, pair: Pair) -> None:
+        """Say what a pair of identical sides gave."""
+        for measure, (a, b) in pair.seconds.items():
+            self.say(f"{label} pair {pair.number + 1:3} {measure} {100 * (b / a - 1):+.1f} %")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from harness.errors import UsageError, did_you_mean
 from harness.run.pairs import MEASURES
 from harness.run.pairs_folder import Pair
 from harness.run.plan import check_range
+from harness.verdict.calibration import planned_most
 from harness.verdict.judge import ALPHA, Judgement, Limits, judge, planned
 from harness.verdict.limits import parse_share
 from harness.verdict.paired import bootstrap_interval, permutation_p
@@ -62,7 +63,6 @@ def parse_rule(
     pairs: int | None,
     most_pairs: int | None,
     seconds: float | None,
-    deviation: float | None = None,
 ) -> Rule:
     """Return the rule that the command line asks for.
 
@@ -95,8 +95,16 @@ def parse_rule(
         pairs or most_pairs or USUAL_PAIRS,
         pairs is not None,
         seconds,
-        deviation=deviation,
     )
+
+
+def plan_rule(rule: Rule, deviation: float | None, is_free: bool) -> Rule:
+    """Return the rule with what a calibration says; `is_free` lets it choose the most pairs."""
+    if deviation is None:
+        return rule
+    tolerance = min(limits.tolerance for limits in rule.limits.values())
+    most = planned_most(deviation, tolerance, len(rule.limits)) if is_free else rule.most
+    return replace(rule, deviation=deviation, most=most)
 
 
 @dataclass
