@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness.verdict.paired import hodges_lehmann, hodges_lehmann_bounds
 
 from harness import data, registry, spec
 from harness.contract import Setting
@@ -27,6 +26,7 @@ from harness.run.arrays import write_arrays
 from harness.run.environment import Environment, worker_environment
 from harness.run.process import WorkerProcess
 from harness.spec import initial_parameters
+from harness.verdict.paired import hodges_lehmann, hodges_lehmann_bounds
 
 RECIPES = {
     "torch": "torch",

@@ -25,7 +25,7 @@ EPILOG = (
     "python -m harness ab torch torch@compile\n\n"
     "python -m harness ab torch torch --checkout-a HEAD~1 --cores 1\n\n"
     "python -m harness ab torch torch --python-a old/.venv/bin/python --measure train,predict\n\n"
-    "python -m harness ab flax flax --env-b XLA_FLAGS=--xla_cpu_enable_fast_math=true\n\n"
+    "python -m harness ab flax flax --env-b XLA_FLAGS=--xla_cpu_multi_thread_eigen=false\n\n"
     "Exit codes: 0 ok; 1 B is slower; 2 wrong usage; 3 no verdict, or another network; 4 a side "
     "failed."
 )

@@ -108,7 +108,9 @@ class PairBench:
         assert device != "all"
         label = contestant.label
         bench.listener.phase(label, "import")
-        cell = start_cell(contestant.info, device, bench.plan, bench.folder, scratch, label, tagged)
+        cell = start_cell(
+            contestant.info, device, bench.plan, bench.folder, scratch, label, side=tagged
+        )
         bench.cells.append(cell)
         begin_import(cell)
         end_import(cell)
