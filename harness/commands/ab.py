@@ -146,7 +146,8 @@ def ab(
         folder = PairsFolder(out)
         stack.callback(folder.close)
         title = f"{wanted[0].description} → {wanted[1].description}"
-        cell = f"{title}, {plan.spec.name}, {dataset}, {device}, {plan.threads} of the cores"
+        count = f"{plan.threads} core{'s' * (plan.threads > 1)}"
+        cell = f"{title}, {plan.spec.name}, {dataset}, {device}, {count}"
         progress = PairProgress(messages)
         progress.declared(cell, rule, folder.path)
         command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])

@@ -90,6 +90,9 @@ class PairBench:
         try:
             for contestant in order:
                 self._start(contestant, number, scratch)
+            # Imports are not measured here, so they may share the cores.
+            for cell in self.bench.cells:
+                self._await_import(cell)
             self._measure(pair, {str(cell.tag["side"]): cell for cell in self.bench.cells})
         except WorkerError as error:
             pair.failed = str(error)
@@ -113,9 +116,11 @@ class PairBench:
         )
         bench.cells.append(cell)
         begin_import(cell)
+
+    def _await_import(self, cell: Cell) -> None:
         end_import(cell)
-        if device not in cell.devices:
-            raise WorkerError(f"{label}: the framework sees no device {device!r}", "failed")
+        if cell.device not in cell.devices:
+            raise WorkerError(f"{cell.label}: the framework sees no {cell.device}", "failed")
 
     def _measure(self, pair: Pair, sides: dict[str, Cell]) -> None:
         bench = self.bench
