@@ -145,11 +145,11 @@ def ab(
         loaded = data.load(dataset)
         folder = PairsFolder(out)
         stack.callback(folder.close)
-        title = f"{wanted[0].description} → {wanted[1].description}"
+        cell = f"{wanted[0].description} → {wanted[1].description}"
         count = f"{plan.threads} core{'s' * (plan.threads > 1)}"
-        cell = f"{title}, {plan.spec.name}, {dataset}, {device}, {count}"
+        title = f"{cell}: {plan.spec.name}, {dataset}, {device}, {count}"
         progress = PairProgress(messages)
-        progress.declared(cell, rule, folder.path)
+        progress.declared(title, rule, folder.path)
         command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
         bench = stack.enter_context(
             pair_bench(
@@ -173,6 +173,7 @@ def ab(
                 progress.paired,
                 allow_changed,
                 inconclusive_ok,
+                title=title,
             )
         except KeyboardInterrupt:
             kept = f"interrupted; the pairs measured before are in {folder.path}"

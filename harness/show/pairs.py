@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,11 +41,11 @@ class PairProgress(PlainProgress):
         self.pairs += 1
         for measure, found in estimates.items():
             shown = Finding("", measure, found.verdict, judgement=found)
-            own = 100 * (pair.seconds[measure][1] / pair.seconds[measure][0] - 1)
+            own = 100 * math.expm1(pair.log_ratios[measure])
             interval = f", interval {shown.interval}" if shown.interval else ""
             self.say(f"pair {self.pairs:3} {measure} {own:+.1f} %; all {shown.effect}{interval}")
 
     def raw(self, label: str, pair: Pair) -> None:
         """Say what a pair of identical sides gave."""
-        for measure, (a, b) in pair.seconds.items():
-            self.say(f"{label} pair {pair.number + 1:3} {measure} {100 * (b / a - 1):+.1f} %")
+        for measure, ratio in pair.log_ratios.items():
+            self.say(f"{label} pair {pair.number + 1:3} {measure} {100 * math.expm1(ratio):+.1f} %")

@@ -22,19 +22,22 @@ def verdict_table(report: Report) -> Table:
     """Return one line for each finding: the cell, the measure, the effect, the verdict."""
     several = len({finding.against for finding in report.findings}) > 1
     names = [*(["against"] if several else []), "cell", "measure", "change", "interval", "pairs"]
-    table = Table(pad_edge=False, box=None, header_style="bold")
+    table = Table(pad_edge=False, box=None, header_style="bold", title_justify="left")
+    table.title = Text(report.title)
     for name in (*names, "verdict"):
         table.add_column(name, overflow="fold")
     for finding in report.findings:
-        table.add_row(
+        columns = [
             *([finding.against] if several else []),
             finding.cell,
             finding.measure,
             finding.effect,
             finding.interval,
             pairs_of(finding),
-            Text(finding.verdict, STYLES[finding.verdict]),
-        )
+        ]
+        # Names may hold brackets, which are no markup.
+        verdict = Text(finding.verdict, STYLES[finding.verdict])
+        table.add_row(*map(Text, columns), verdict)
     return table
 
 

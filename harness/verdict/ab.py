@@ -12,13 +12,14 @@ from harness.run.pairs import MEASURES
 from harness.run.pairs_folder import Pair
 from harness.run.plan import check_range
 from harness.verdict.calibration import planned_most
-from harness.verdict.judge import ALPHA, Judgement, Limits, judge, planned
+from harness.verdict.judge import ALPHA, Judgement, Limits, Verdict, judge, planned
 from harness.verdict.limits import parse_share
-from harness.verdict.paired import bootstrap_interval, permutation_p
+from harness.verdict.paired import attainable, bootstrap_interval, permutation_p
 from harness.verdict.rates import MOST_PAIRS, Look, last_look, looks
 from harness.verdict.report import Finding, Report
 
 USUAL_PAIRS = 28
+LEAST_PAIRS = 7  # 2^-7 is the first below 1 %
 MOST_SECONDS = 7 * 24 * 3600.0
 Tell = Callable[[Pair, Mapping[str, Judgement]], None]
 
@@ -153,11 +154,13 @@ def ab(
     allow_changed: bool = False,
     inconclusive_ok: bool = False,
     now: Callable[[], float] = monotonic,
+    title: str = "",
 ) -> Report:
     """Measure pairs until every measure has its verdict, or there are no more to be had.
 
     `keep` stores each pair as it comes; `tell` hears the running estimates. A side that fails
     ends it as FAILED; a side that is not the reference's network as CHANGED, unless allowed.
+    `cell` names the two sides, `title` says more of what is measured.
     """
     begun, declared = now(), rule.declared()
     course = Course(rule, {measure: [] for measure in bench.measures}, [], {})
@@ -166,12 +169,11 @@ def ab(
         pair = bench.measure(course.pairs)
         keep(pair)
         if pair.failed:
-            return _ended(bench, cell, "FAILED", pair.failed)
+            return _ended(bench, cell, title, "FAILED", pair.failed)
         if bench.differences and not allow_changed:
             text = "; ".join(bench.differences.values())
-            return _ended(
-                bench, cell, "CHANGED", f"{text}. To compare all the same: --allow-changed"
-            )
+            advice = "To compare all the same: --allow-changed"
+            return _ended(bench, cell, title, "CHANGED", f"{text}. {advice}")
         course.add(pair)
         late = rule.seconds is not None and now() - begun >= rule.seconds
         if late and course.pairs < coming[-1].pairs:
@@ -180,11 +182,12 @@ def ab(
         if coming[0].pairs == course.pairs:
             course.look(coming.pop(0))
     findings = [_finding(cell, measure, course) for measure in course.ratios]
-    return Report(cell, findings, inconclusive_ok, _facts(course, declared))
+    return Report(title or cell, findings, inconclusive_ok, _facts(course, declared))
 
 
-def _ended(bench: Measures, cell: str, verdict: Any, detail: str) -> Report:
-    return Report(cell, [Finding(cell, measure, verdict, detail) for measure in bench.measures])
+def _ended(bench: Measures, cell: str, title: str, verdict: Verdict, detail: str) -> Report:
+    findings = [Finding(cell, measure, verdict, detail) for measure in bench.measures]
+    return Report(title or cell, findings)
 
 
 def _finding(cell: str, measure: str, course: Course) -> Finding:
@@ -205,7 +208,10 @@ def _detail(found: Judgement, course: Course) -> str:
         parts.append(f"about --pairs {found.pairs_needed} would settle it")
     elif found.pairs_needed:
         parts.append("the same again would most likely settle it")
-    return "; ".join([f"no verdict from {found.pairs} pairs", *parts])
+    elif not attainable(found.pairs, course.rule.alpha):
+        parts.append(f"fewer than {LEAST_PAIRS} pairs prove nothing at p < {course.rule.alpha:g}")
+    count = f"{found.pairs} pair{'s' * (found.pairs != 1)}"
+    return "; ".join([f"no verdict from {count}", *parts])
 
 
 def _facts(course: Course, declared: Sequence[Look]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -256,6 +258,20 @@ def test_a_variable_of_one_side_reaches_only_its_worker(place, code):
     assert done == 3, out + err
     (row,) = read_rows(place / "out" / "pairs.csv")
     assert row["log_ratio"] == pytest.approx(np.log(2), abs=0.1)
+
+
+def test_another_interpreter_runs_its_own_worker_without_the_harness_s_path(place, code):
+    script = place / "old-python"
+    script.write_text(f'#!/bin/sh\nFAKE_SLOWDOWN=1.5 exec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    own = ["--python-a", str(script), "--pairs", "1"]
+    done, out, err = code(
+        "steady", "steady", *own, "--env-a", f"PYTHONPATH={os.environ['PYTHONPATH']}"
+    )
+    assert done == 3, out + err
+    assert "fewer than 7 pairs prove nothing" in out
+    (row,) = read_rows(place / "out" / "pairs.csv")
+    assert row["log_ratio"] == pytest.approx(-np.log(1.5), abs=0.1)
 
 
 def test_a_crash_exits_4_and_another_network_3(place, code):
