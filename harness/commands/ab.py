@@ -104,7 +104,7 @@ def ab(
     from harness.run.pairs import pair_bench
     from harness.run.pairs_folder import PairsFolder
     from harness.run.plan import make_pair_plan
-    from harness.run.sides import Wanted, contestant
+    from harness.run.sides import Wanted, contestant, provenance
     from harness.show.pairs import PairProgress
     from harness.verdict.ab import ab as carry_out
     from harness.verdict.ab import parse_rule, plan_rule, second_opinions
@@ -179,5 +179,6 @@ def ab(
             kept = f"interrupted; the pairs measured before are in {folder.path}"
             raise Interrupted(kept) from None
         opinions = second_opinions(report.facts.get("log_ratios", {}))
-        folder.write_json("verdict.json", {**report.as_json(), "second_opinions": opinions})
+        whole = {**report.as_json(), **provenance(bench, wanted), "second_opinions": opinions}
+        folder.write_json("verdict.json", whole)
     outputs.deliver(report)

@@ -7,6 +7,7 @@ first in a round, is drawn in balanced twos.
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +69,11 @@ class Contestant:
 
 @dataclass
 class PairBench:
-    """Measures pairs of the same two contestants, one after the other."""
+    """Measures pairs of the same two contestants, one after the other.
+
+    `differences` says by label how a side is not the reference's network, `versions` what each
+    side's framework and its own are; both are known after the first pair.
+    """
 
     bench: Bench
     contestants: tuple[Contestant, Contestant]
@@ -78,6 +83,7 @@ class PairBench:
     batch: Mapping[str, Any] = field(default_factory=dict)
     calls: int = 0
     differences: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
 
     def measure(self, number: int) -> Pair:
         """Start both sides afresh, and measure; a failure is in the pair."""
@@ -130,6 +136,7 @@ class PairBench:
             bench.listener.phase(cell.label, "first step")
             first_step(bench, cell)
         if pair.number == 0:
+            self.versions = {name: json.loads(c.facts["versions"]) for name, c in sides.items()}
             self._check(sides)
             if self.differences and not self.allow_changed:
                 return

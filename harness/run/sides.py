@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import registry
 from harness.errors import UsageError
+from harness.machine import commit
 from harness.run.cell import Side
 from harness.run.checkout import checkout, paths_of
-from harness.run.pairs import Contestant
+from harness.run.pairs import Contestant, PairBench
 
 
 @dataclass(frozen=True)
@@ -101,3 +103,35 @@ def _variables(given: Sequence[str], option: str) -> dict[str, str]:
             raise UsageError(f"{option} {text!r}; allowed: NAME=VALUE. Try: {option} NAME=1")
         found[name] = value
     return found
+
+
+def provenance(bench: PairBench, wanted: Sequence[Wanted]) -> dict[str, Any]:
+    """Return what was measured, on what, and with what on each side, as JSON wants it."""
+    plan, shared = bench.bench.plan, bench.bench
+    head, dirty = commit()
+    return {
+        "sides": {
+            side.name: {
+                "backend": side.backend,
+                "python": side.python,
+                "revision": side.revision,
+                "environment": list(side.environment),
+                "versions": bench.versions.get(side.name, {}),
+            }
+            for side in wanted
+        },
+        "model": plan.spec.name,
+        "model_hash": plan.spec.hash,
+        "dataset": shared.dataset.name,
+        "dataset_hash": shared.dataset.hash,
+        "device": plan.device,
+        "precision": plan.precision,
+        "environment": plan.environment,
+        "threads": plan.threads,
+        "batch_size": plan.spec.training.batch_size,
+        "block_steps": shared.block_steps,
+        "rounds": bench.rounds,
+        "machine_key": shared.machine_key,
+        "commit": head,
+        "dirty": dirty,
+    }

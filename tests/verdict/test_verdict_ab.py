@@ -232,6 +232,9 @@ def test_ten_percent_slower_exits_1_and_all_blocks_are_on_disk(place, code):
     kept = json.loads((place / "out" / "verdict.json").read_text())
     assert kept["exit_code"] == 1
     assert kept["pairs"] == 8
+    assert kept["second_opinions"]["train"]["permutation_p_slower"] == pytest.approx(2**-8)
+    assert kept["sides"]["B"]["versions"]["steady"] == "1.0"
+    assert (kept["model"], kept["batch_size"], kept["threads"]) == ("small", 8, 1)
     assert sorted(path.name for path in (place / "out" / "models").iterdir()) == [
         "small_numpy.py",
         "small_slower_B.py",
