@@ -16,6 +16,7 @@ from harness.testing import BackendContract, networks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+VERDICTS = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "adding-a-backend.md").read_text(encoding="utf-8")
 
 
@@ -32,7 +33,7 @@ def test_the_tolerances_in_the_readme_are_those_of_the_code():
     assert f"and {TOLERANCE['float64']:g} in float64" in " ".join(README.split())
 
 
-@pytest.mark.parametrize("text", [README, GUIDE], ids=["README", "guide"])
+@pytest.mark.parametrize("text", [README, GUIDE, VERDICTS], ids=["README", "guide", "verdicts"])
 def test_every_command_in_the_documents_has_options_that_exist(text):
     from typer.main import get_command
 

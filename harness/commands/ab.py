@@ -18,6 +18,7 @@ from harness.commands.reporting import (
     Junit,
     Markdown,
     Outputs,
+    Plugins,
 )
 
 EPILOG = (
@@ -34,6 +35,7 @@ EPILOG = (
 def ab(
     a: Annotated[str, typer.Argument(help="A backend, or name@variant: the old side.")],
     b: Annotated[str, typer.Argument(help="The new side, which the verdict is on.")],
+    plugin: Plugins = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
     ] = "mnist-2conv",
@@ -117,7 +119,7 @@ def ab(
         Wanted("B", b, python_b, checkout_b, env_b or ()),
     )
     chosen_spec = spec.load_spec(model)
-    known = registry.describe()
+    known = registry.choose(a, plugin or []).known if plugin else registry.describe()
     messages = Console(stderr=True, quiet=quiet)
     with ExitStack() as stack:
         sides = (

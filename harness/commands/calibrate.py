@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.reporting import AsJson
+from harness.commands.reporting import AsJson, Plugins
 
 EPILOG = (
     "Examples:\n\n"
@@ -20,9 +20,14 @@ EPILOG = (
 
 def calibrate(
     backend: Annotated[
-        str,
-        typer.Option("--backend", "-b", help="Names, name@variant, globs, by commas; or all."),
-    ] = "all",
+        str | None,
+        typer.Option(
+            "--backend",
+            "-b",
+            help="Names, name@variant, globs, by commas; or all. All, without --plugin.",
+        ),
+    ] = None,
+    plugin: Plugins = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
     ] = "mnist-2conv",
@@ -69,8 +74,7 @@ def calibrate(
     check_range("--pairs", pairs, 5, 500)
     check_range("--power", power, 0.5, 0.999)
     measures = list(parse_rule(measure, "1%", None, pairs, None, None).limits)
-    known = registry.describe()
-    chosen, skipped = registry.select(backend, known)
+    chosen, skipped, known = registry.choose(backend, plugin or [])
     plan = make_pair_plan(
         spec.load_spec(model),
         dataset,

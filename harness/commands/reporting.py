@@ -1,4 +1,4 @@
-"""Where a report goes: the options that all commands with a verdict share."""
+"""Where a report goes, and the other options that commands with a verdict share."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from harness.verdict.report import Report
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE:CLASS",
+        help="A backend that is not registered, module:Class[@variant]; may be repeated.",
+    ),
+]
 InconclusiveOk = Annotated[
     bool, typer.Option("--inconclusive-ok", help="Let INCONCLUSIVE pass, with exit code 0.")
 ]

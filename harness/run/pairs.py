@@ -41,7 +41,7 @@ from harness.run.folder import now
 from harness.run.listener import Listener
 from harness.run.pairs_folder import Pair, PairsFolder
 from harness.run.plan import Plan, check_fit
-from harness.run.preparation import check_network, first_step, train_aside
+from harness.run.preparation import check_network, first_step, refuse_early, train_aside
 from harness.spec import infer
 
 MEASURES = ("train", "predict", "compile")
@@ -140,6 +140,8 @@ class PairBench:
             self._check(sides)
             if self.differences and not self.allow_changed:
                 return
+            for cell in bench.cells:
+                refuse_early(bench, cell)
         if "compile" in self.measures:
             compiled = {name: float(c.facts["compile_seconds"]) for name, c in sides.items()}
             _put(pair, "compile", [compiled])

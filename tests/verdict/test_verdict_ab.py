@@ -277,6 +277,16 @@ def test_another_interpreter_runs_its_own_worker_without_the_harness_s_path(plac
     assert row["log_ratio"] == pytest.approx(-np.log(1.5), abs=0.1)
 
 
+def test_a_plug_in_that_is_not_registered_can_be_a_side(place, code):
+    (place / "our_backend.py").write_text(
+        "import verdict_fakes\n\n\nclass Ours(verdict_fakes.Slower):\n    name = 'ours'\n"
+    )
+    done, out, err = code("ours", "steady", "--plugin", "our_backend:Ours", "--pairs", "1")
+    assert done == 3, out + err
+    (row,) = read_rows(place / "out" / "pairs.csv")
+    assert row["log_ratio"] == pytest.approx(-np.log(1.1), abs=0.06)
+
+
 def test_a_crash_exits_4_and_another_network_3(place, code):
     done, out, err = code("steady", "crashing")
     assert done == 4, out + err
