@@ -77,6 +77,7 @@ class Outputs:
             from harness.show.verdicts import verdict_lines, verdict_table
 
             console = Console()
+            console.print(report.title, markup=False, highlight=False, soft_wrap=True)
             console.print(verdict_table(report))
             for line in verdict_lines(report):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)

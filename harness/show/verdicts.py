@@ -22,8 +22,7 @@ def verdict_table(report: Report) -> Table:
     """Return one line for each finding: the cell, the measure, the effect, the verdict."""
     several = len({finding.against for finding in report.findings}) > 1
     names = [*(["against"] if several else []), "cell", "measure", "change", "interval", "pairs"]
-    table = Table(pad_edge=False, box=None, header_style="bold", title_justify="left")
-    table.title = Text(report.title)
+    table = Table(pad_edge=False, box=None, header_style="bold")
     for name in (*names, "verdict"):
         table.add_column(name, overflow="fold")
     for finding in report.findings:

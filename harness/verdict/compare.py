@@ -216,18 +216,22 @@ def _finding(question: Question, pairs: Sequence[Pair], found: Judgement) -> Fin
             within = (float(np.exp(low)), float(np.exp(high)))
     detail = ""
     if found.verdict == "INCONCLUSIVE":
-        detail = _what_would_settle(found, ab_command(key, measure, *pairs[0]))
+        command = "" if measure == "memory" else ab_command(key, measure, *pairs[0])
+        detail = _what_would_settle(found, command)
     return Finding(key.label, measure, found.verdict, detail, place, found, within=within)
 
 
 def _what_would_settle(found: Judgement, command: str) -> str:
+    """Say what is missing; `command` is that of live pairs, where these measure it."""
     if found.pairs == 1:
-        return f"one pair of processes proves nothing; to settle it: {command}"
+        settle = command or "seven or more runs of each side, compared as two folders of them"
+        return f"one pair of processes proves nothing; to settle it: {settle}"
     seen = ""
     if found.smallest_effect is not None:
         seen = f"; {100 * found.smallest_effect:.1f} % would have been seen"
     needed = f", about {found.pairs_needed} would settle it" if found.pairs_needed else ""
-    return f"{found.pairs} pairs of processes are too few{seen}{needed}. Sooner: {command}"
+    sooner = f". Sooner: {command}" if command else ""
+    return f"{found.pairs} pairs of processes are too few{seen}{needed}{sooner}"
 
 
 def ab_command(key: CellKey, measure: str, old: RunCell, new: RunCell) -> str:
@@ -241,7 +245,7 @@ def ab_command(key: CellKey, measure: str, old: RunCell, new: RunCell) -> str:
         ("--device", key.device, "cpu"),
         ("--precision", key.precision, "float32"),
         ("--environment", key.environment, "tuned"),
-        ("--measure", measure if measure in ("train", "predict", "compile") else "train", "train"),
+        ("--measure", measure, "train"),
     ):
         if value != usual:
             words += [option, str(value)]

@@ -14,6 +14,7 @@ import pytest
 
 from harness.cli import main
 from harness.run.folder import read_rows
+from harness.run.pairs import PairBench
 from harness.run.pairs_folder import Pair
 from harness.verdict.ab import Rule, ab, parse_rule
 from harness.verdict.judge import Limits
@@ -275,6 +276,18 @@ def test_another_interpreter_runs_its_own_worker_without_the_harness_s_path(plac
     assert "fewer than 7 pairs prove nothing" in out
     (row,) = read_rows(place / "out" / "pairs.csv")
     assert row["log_ratio"] == pytest.approx(-np.log(1.5), abs=0.1)
+
+
+def test_ctrl_c_keeps_the_pairs_and_exits_130(place, code, monkeypatch):
+    def interrupted(self, number):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PairBench, "measure", interrupted)
+    done, _, err = code("steady", "steady")
+    assert done == 130
+    assert "error: interrupted; the pairs measured before are in out" in err
+    assert (place / "out" / "pairs.csv").exists()
+    assert not (place / "out" / "verdict.json").exists()
 
 
 def test_a_plug_in_that_is_not_registered_can_be_a_side(place, code):

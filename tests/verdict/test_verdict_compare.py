@@ -66,6 +66,16 @@ def test_two_single_runs_never_prove_a_regression_and_the_command_that_would_is_
     assert code(old, new, "--fail-on", "train:2.5%", "--inconclusive-ok")[0] == 0
 
 
+def test_live_pairs_do_not_measure_memory_so_more_runs_are_named(tmp_path):
+    old, new = write_run(tmp_path / "old"), write_run(tmp_path / "new", 1)
+    found = {
+        f.measure: f.detail for f in compare(old, [new], {"memory": 0.1, "compile": 1}).findings
+    }
+    assert "seven or more runs of each side" in found["memory"]
+    assert "harness ab" not in found["memory"]
+    assert found["compile"].endswith("--measure compile")
+
+
 def test_the_ratio_is_paired_by_round(tmp_path):
     left, right = write_run(tmp_path / "old"), write_run(tmp_path / "new", 1, rounds=10)
     (old,), (new,) = read_side(left), read_side(right)
