@@ -15,10 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
-from statistics import median
 from typing import Any
-
-import numpy as np
 
 from harness.data import Dataset
 from harness.errors import WorkerError
@@ -27,7 +24,7 @@ from harness.registry import BackendInfo
 from harness.run.agreement import check_batch
 from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench
-from harness.run.blocks import Block, steps_per_block, training_blocks
+from harness.run.blocks import steps_per_block
 from harness.run.cell import (
     DEFAULT_SIDE,
     Cell,
@@ -39,13 +36,13 @@ from harness.run.cell import (
 )
 from harness.run.folder import now
 from harness.run.listener import Listener
+from harness.run.pair_rounds import first_is_a, orders, put, whole_blocks
 from harness.run.pairs_folder import Pair, PairsFolder
 from harness.run.plan import Plan, check_fit
 from harness.run.preparation import check_network, first_step, refuse_early, train_aside
 from harness.spec import infer
 
 MEASURES = ("train", "predict", "compile")
-PAIR_STREAM = 0xAB
 BLOCK_SECONDS = 0.1  # of the faster side
 ROUNDS = 20
 WARMUP_ROUNDS = 2
@@ -87,7 +84,7 @@ class PairBench:
 
     def measure(self, number: int) -> Pair:
         """Start both sides afresh, and measure; a failure is in the pair."""
-        order = self.contestants[:: 1 if _first_is_a(number) else -1]
+        order = self.contestants[:: 1 if first_is_a(number) else -1]
         labels = [contestant.info.label for contestant in self.contestants]
         pair = Pair(number, order[0].name, now(), (labels[0], labels[1]))
         scratch = self.bench.scratch / f"pair-{number}"
@@ -144,7 +141,7 @@ class PairBench:
                 refuse_early(bench, cell)
         if "compile" in self.measures:
             compiled = {name: float(c.facts["compile_seconds"]) for name, c in sides.items()}
-            _put(pair, "compile", [compiled])
+            put(pair, "compile", [compiled])
         seed = bench.plan.seeds[0]
         for cell in bench.cells:
             cell.ask("reset", bench.initial(seed), seed=seed)
@@ -170,12 +167,12 @@ class PairBench:
         bench = self.bench
         if bench.plan.block_steps is None and pair.number == 0:
             self._choose_block(sides)
-        blocks = _blocks(bench, bench.block_steps)
+        blocks = whole_blocks(bench, bench.block_steps)
         for cell in sides.values():
             train_aside(bench, cell, blocks[0], "warmup")
         found = []
         rounds = islice(cycle(blocks), WARMUP_ROUNDS + self.rounds)
-        for number, (block, order) in enumerate(zip(rounds, _orders(pair.number), strict=False)):
+        for number, (block, order) in enumerate(zip(rounds, orders(pair.number), strict=False)):
             warm = number >= WARMUP_ROUNDS
             seconds = {}
             for position, name in enumerate(order):
@@ -196,14 +193,14 @@ class PairBench:
                 seconds[name] = taken / len(block.order)
             if warm:
                 found.append(seconds)
-        _put(pair, "train", found)
+        put(pair, "train", found)
 
     def _choose_block(self, sides: dict[str, Cell]) -> None:
         """Choose the steps of a block by the faster side's seconds, once for all pairs."""
         bench, training = self.bench, self.bench.plan.spec.training
         fastest = math.inf
         for cell in sides.values():
-            for block in _blocks(bench, WARMUP_STEPS)[:2]:
+            for block in whole_blocks(bench, WARMUP_STEPS)[:2]:
                 seconds = train_aside(bench, cell, block, "warmup")
             fastest = min(fastest, seconds / len(block.order))
         rows, _ = bench.split(bench.plan.seeds[0])
@@ -221,8 +218,8 @@ class PairBench:
             fastest = min(float(seconds.min()) for seconds in times)
             self.calls = max(1, min(MOST_CALLS, round(BLOCK_SECONDS / max(fastest, 1e-9))))
         found = []
-        orders = islice(_orders(pair.number + 1_000_000), WARMUP_ROUNDS + self.rounds)
-        for number, order in enumerate(orders):
+        turns = islice(orders(pair.number + 1_000_000), WARMUP_ROUNDS + self.rounds)
+        for number, order in enumerate(turns):
             seconds = {}
             for position, name in enumerate(order):
                 started_at, cell = now(), sides[name]
@@ -240,39 +237,7 @@ class PairBench:
                 )
             if number >= WARMUP_ROUNDS:
                 found.append(seconds)
-        _put(pair, "predict", found)
-
-
-def _put(pair: Pair, measure: str, rounds: Sequence[Mapping[str, float]]) -> None:
-    """Note a measure: the median over rounds, of the ratio and of each side."""
-    ratios = [math.log(r["B"] / r["A"]) for r in rounds if r["A"] > 0 and r["B"] > 0]
-    if len(ratios) < len(rounds) or not ratios:
-        raise WorkerError(f"{measure}: a clock that stood still for a whole block", "failed")
-    pair.log_ratios[measure] = median(ratios)
-    pair.seconds[measure] = (median(r["A"] for r in rounds), median(r["B"] for r in rounds))
-    pair.rounds[measure] = len(rounds)
-
-
-def _first_is_a(number: int) -> bool:
-    """Return whether A starts first: in each two pairs once, drawn which."""
-    drawn = np.random.default_rng([PAIR_STREAM, 0, number // 2]).integers(2)
-    return bool((int(drawn) + number) % 2 == 0)
-
-
-def _orders(number: int) -> Iterator[str]:
-    """Yield who goes first and second in each round: in each two rounds once, drawn which."""
-    generator = np.random.default_rng([PAIR_STREAM, 1, number])
-    while True:
-        both = ["AB", "BA"]
-        yield from both if generator.integers(2) else reversed(both)
-
-
-def _blocks(bench: Bench, steps: int) -> list[Block]:
-    """Return the first epoch's blocks of the commonest shape: no other is to be compiled."""
-    seed = bench.plan.seeds[0]
-    rows, _ = bench.split(seed)
-    blocks = next(training_blocks(rows, bench.plan.spec.training, seed, steps))
-    return [block for block in blocks if block.order.shape == blocks[0].order.shape]
+        put(pair, "predict", found)
 
 
 @contextmanager

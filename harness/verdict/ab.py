@@ -191,7 +191,8 @@ def _ended(bench: Measures, cell: str, title: str, verdict: Verdict, detail: str
 
 
 def _finding(cell: str, measure: str, course: Course) -> Finding:
-    found = planned(course.decided[measure])
+    spent = sum(look.level for look in course.taken)
+    found = planned(course.decided[measure], spent)
     return Finding(cell, measure, found.verdict, _detail(found, course), judgement=found)
 
 

@@ -135,11 +135,14 @@ def _judge(
     )
 
 
-def planned(found: Judgement) -> Judgement:
-    """Return an inconclusive verdict with what would have been seen, and what would settle it."""
+def planned(found: Judgement, level: float | None = None) -> Judgement:
+    """Return an inconclusive verdict with what would have been seen, and what would settle it.
+
+    `level` is that of all looks together, where there were several.
+    """
     if found.verdict != "INCONCLUSIVE" or found.ratio is None or found.deviation is None:
         return found
-    effect = smallest_effect(found.pairs, found.deviation, found.level, POWER)
+    effect = smallest_effect(found.pairs, found.deviation, level or found.level, POWER)
     estimate = math.log(found.ratio)
     is_beyond = abs(estimate) > math.log1p(found.limits.threshold)
     distance = abs(estimate) if is_beyond else math.log1p(found.limits.tolerance) - estimate
