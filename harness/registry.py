@@ -28,6 +28,14 @@ from harness.errors import (
 
 GROUP = "harness.backends"
 DESCRIBE_SECONDS = 120.0
+DESCRIBING = """
+import sys
+from harness import registry
+try:
+    registry.print_description(sys.argv[1])
+except TypeError:  # of an older harness, in another checkout
+    registry.print_description()
+"""
 MARK = "harness.backends="  # begins the line that describes them, among what plug-ins print
 
 
@@ -152,10 +160,9 @@ def _described(
         What it said, or None and why it said nothing.
 
     """
-    code = "import sys; from harness import registry; registry.print_description(*sys.argv[1:])"
     try:
         done = subprocess.run(
-            [python, "-c", code, *filter(None, [target])],
+            [python, "-c", DESCRIBING, target],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -175,7 +182,7 @@ def _described(
     return [BackendInfo(**{**item, "missing": tuple(item["missing"])}) for item in items], ""
 
 
-def print_description(target: str = "") -> None:
+def print_description(target: str) -> None:
     """Print, for `_described`, one line of JSON, whatever plug-ins print."""
     infos = describe_plugin_here(target) if target else describe_here()
     print(f"\n{MARK}{json.dumps([asdict(info) for info in infos])}")

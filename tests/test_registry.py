@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,17 @@ def test_a_class_is_loaded_by_module_and_name():
     assert isinstance(load_backend("decimal:Context"), __import__("decimal").Context)
     with pytest.raises(ModuleNotFoundError):
         load_backend("no_such_module:Backend")
+
+
+def test_another_checkout_s_harness_describes_its_own_backends_even_an_older_one(tmp_path):
+    package = tmp_path / "harness"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    item = {**asdict(BackendInfo("old", "", "old:Old", True, (), {}, "pip")), "missing": []}
+    (package / "registry.py").write_text(
+        f"import json\n\n\ndef print_description():\n    print({registry.MARK!r} + "
+        f"json.dumps([{item!r}]))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
+    (found,) = registry.describe(environment=environment)
+    assert (found.label, found.target) == ("old", "old:Old")

@@ -47,5 +47,6 @@ class PairProgress(PlainProgress):
 
     def raw(self, label: str, pair: Pair) -> None:
         """Say what a pair of identical sides gave."""
+        self.pairs += 1
         for measure, ratio in pair.log_ratios.items():
             self.say(f"{label} pair {pair.number + 1:3} {measure} {100 * math.expm1(ratio):+.1f} %")
