@@ -105,7 +105,7 @@ def ab(
     from harness.machine import describe_machine
     from harness.run.pairs import pair_bench
     from harness.run.pairs_folder import PairsFolder
-    from harness.run.plan import make_pair_plan
+    from harness.run.plan import check_fit, make_pair_plan
     from harness.run.sides import Wanted, contestant, provenance
     from harness.show.pairs import PairProgress
     from harness.verdict.ab import ab as carry_out
@@ -145,6 +145,7 @@ def ab(
         deviation = known_deviation(key, labels, list(rule.limits), plan)
         rule = plan_rule(rule, deviation, is_free=pairs is None and most_pairs is None)
         loaded = data.load(dataset)
+        check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)
         folder = PairsFolder(out)
         stack.callback(folder.close)
         cell = f"{wanted[0].description} → {wanted[1].description}"

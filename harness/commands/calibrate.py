@@ -62,7 +62,7 @@ def calibrate(
     from harness.errors import Interrupted
     from harness.machine import describe_machine
     from harness.run.pairs_folder import PairsFolder
-    from harness.run.plan import check_range, make_pair_plan
+    from harness.run.plan import check_fit, check_range, make_pair_plan
     from harness.show.calibrations import calibration_rows, calibration_table
     from harness.show.pairs import PairProgress
     from harness.verdict.ab import parse_rule
@@ -88,7 +88,9 @@ def calibrate(
         environment=environment,
         timeout=timeout,
     )
-    loaded, folder = data.load(dataset), PairsFolder(out)
+    loaded = data.load(dataset)
+    check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)
+    folder = PairsFolder(out)
     messages = Console(stderr=True, quiet=quiet)
     for info, reason in skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
