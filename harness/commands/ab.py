@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -83,6 +84,9 @@ def ab(
     timeout: Annotated[
         float, typer.Option(help="Seconds to wait for one answer of a backend.")
     ] = 900.0,
+    with_control: Annotated[
+        bool, typer.Option("--control", help="Then measure A against itself, in as many pairs.")
+    ] = False,
     allow_changed: Annotated[
         bool, typer.Option("--allow-changed", help="Compare though a side is another network.")
     ] = False,
@@ -111,6 +115,7 @@ def ab(
     from harness.verdict.ab import ab as carry_out
     from harness.verdict.ab import parse_rule, plan_rule, second_opinions
     from harness.verdict.calibration import known_deviation
+    from harness.verdict.control import control
 
     outputs = Outputs(as_json, markdown, junit, github_annotations, github_summary)
     rule = parse_rule(measure, threshold, tolerance, pairs, most_pairs, seconds)
@@ -154,34 +159,42 @@ def ab(
         progress = PairProgress(messages)
         progress.declared(title, rule, folder.path)
         command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
-        bench = stack.enter_context(
-            pair_bench(
-                plan,
-                loaded,
-                folder,
-                progress,
-                sides,
-                list(rule.limits),
-                rounds,
-                allow_changed,
-                {"command": command},
+        measures = list(rule.limits)
+        benches = [
+            stack.enter_context(
+                pair_bench(
+                    *(plan, loaded, folder, progress, contestants, measures),
+                    rounds,
+                    allow_changed,
+                    {"command": command},
+                )
             )
-        )
+            for contestants in [sides, (sides[0], replace(sides[0], name="B"))][: 1 + with_control]
+        ]
         try:
             report = carry_out(
-                bench,
+                benches[0],
                 rule,
                 cell,
-                lambda pair: folder.add_pair(pair, list(rule.limits)),
+                lambda pair: folder.add_pair(pair, measures),
                 progress.paired,
                 allow_changed,
                 inconclusive_ok,
                 title=title,
             )
+            if with_control and "pairs" in report.facts:
+                judged, remarks = control(
+                    benches[1],
+                    report.facts["pairs"],
+                    rule,
+                    lambda pair: folder.add_pair(pair, measures, "control"),
+                )
+                facts = {"control": {name: found.as_json() for name, found in judged.items()}}
+                report = replace(report, facts={**report.facts, **facts}, remarks=remarks)
         except KeyboardInterrupt:
             kept = f"interrupted; the pairs measured before are in {folder.path}"
             raise Interrupted(kept) from None
         opinions = second_opinions(report.facts.get("log_ratios", {}))
-        whole = {**report.as_json(), **provenance(bench, wanted), "second_opinions": opinions}
+        whole = {**report.as_json(), **provenance(benches[0], wanted), "second_opinions": opinions}
         folder.write_json("verdict.json", whole)
     outputs.deliver(report)

@@ -81,6 +81,7 @@ class PairBench:
     calls: int = 0
     differences: dict[str, str] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
+    is_first: bool = True
 
     def measure(self, number: int) -> Pair:
         """Start both sides afresh, and measure; a failure is in the pair."""
@@ -97,6 +98,7 @@ class PairBench:
             for cell in self.bench.cells:
                 self._await_import(cell)
             self._measure(pair, {str(cell.tag["side"]): cell for cell in self.bench.cells})
+            self.is_first = False
         except WorkerError as error:
             pair.failed = str(error)
         finally:
@@ -132,7 +134,7 @@ class PairBench:
         for cell in bench.cells:
             bench.listener.phase(cell.label, "first step")
             first_step(bench, cell)
-        if pair.number == 0:
+        if self.is_first:
             self.versions = {name: json.loads(c.facts["versions"]) for name, c in sides.items()}
             self._check(sides)
             if self.differences and not self.allow_changed:
@@ -165,7 +167,7 @@ class PairBench:
 
     def _train(self, pair: Pair, sides: dict[str, Cell]) -> None:
         bench = self.bench
-        if bench.plan.block_steps is None and pair.number == 0:
+        if bench.plan.block_steps is None and self.is_first:
             self._choose_block(sides)
         blocks = whole_blocks(bench, bench.block_steps)
         for cell in sides.values():

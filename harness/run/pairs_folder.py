@@ -11,7 +11,7 @@ from typing import ClassVar
 from harness.run.folder import SAMPLE_COLUMNS, ResultsFolder
 
 PAIR_COLUMNS = (
-    "run_id backend_a backend_b pair measure first seconds_a seconds_b log_ratio rounds "
+    "run_id role backend_a backend_b pair measure first seconds_a seconds_b log_ratio rounds "
     "started_at status error"
 ).split()
 
@@ -47,13 +47,14 @@ class PairsFolder(ResultsFolder):
         self._pair_writer.writeheader()
         self._pairs.flush()
 
-    def add_pair(self, pair: Pair, measures: Sequence[str]) -> None:
+    def add_pair(self, pair: Pair, measures: Sequence[str], role: str = "comparison") -> None:
         """Append what a pair gave, one row for each measure."""
         for measure in measures:
             a, b = pair.seconds.get(measure, (None, None))
             self._pair_writer.writerow(
                 {
                     "run_id": self.run_id,
+                    "role": role,
                     "backend_a": pair.labels[0],
                     "backend_b": pair.labels[1],
                     "pair": pair.number,

@@ -47,4 +47,5 @@ def pairs_of(finding: Finding) -> str:
 
 def verdict_lines(report: Report) -> list[str]:
     """Return what the table cannot say: what differs, what failed, what would settle it."""
-    return [f"{f.name}: {f.verdict}: {f.detail}" for f in report.findings if f.detail]
+    lines = [f"{f.name}: {f.verdict}: {f.detail}" for f in report.findings if f.detail]
+    return [*lines, *report.remarks]

@@ -1,4 +1,4 @@
-"""Pairs of identical sides: what `harness calibrate` measures."""
+"""Pairs of identical sides: for `harness calibrate`, and the control of `harness ab`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from harness.run.listener import Listener
 from harness.run.pairs import Contestant, pair_bench
 from harness.run.pairs_folder import Pair, PairsFolder
 from harness.run.plan import Plan
+from harness.verdict.ab import Measures, Rule
 from harness.verdict.calibration import Calibration, calibration, setup_key
+from harness.verdict.judge import Judgement, judge
+from harness.verdict.report import Finding
 
 
 def calibrate_backends(
@@ -49,3 +52,35 @@ def calibrate_backends(
                     info.label, measure, values
                 )
     return found, failed
+
+
+def control(
+    bench: Measures, pairs: int, rule: Rule, keep: Callable[[Pair], None]
+) -> tuple[dict[str, Judgement], list[str]]:
+    """Judge as many pairs of identical sides as there were of the two; all at once, at alpha.
+
+    They are numbered on from those.
+
+    Returns:
+        The judgements by measure, and a sentence on each.
+
+    """
+    ratios: dict[str, list[float]] = {measure: [] for measure in bench.measures}
+    for number in range(pairs):
+        pair = bench.measure(pairs + number)
+        keep(pair)
+        if pair.failed:
+            return {}, [f"control failed: {pair.failed}"]
+        for measure, values in ratios.items():
+            values.append(pair.log_ratios[measure])
+    judged = judge(ratios, rule.limits, rule.alpha)
+    return judged, [_say(measure, found) for measure, found in judged.items()]
+
+
+def _say(measure: str, found: Judgement) -> str:
+    shown = Finding("", measure, found.verdict, judgement=found)
+    figures = f"{shown.effect}, {shown.interval}" if shown.interval else shown.effect
+    text = f"control, A against itself: {measure}: {figures}, {found.pairs} pairs"
+    if found.verdict in ("REGRESSED", "IMPROVED"):
+        return f"{text}. Identical sides seem to differ: do not trust this verdict"
+    return text

@@ -76,12 +76,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings of a command, and the exit code that they make."""
+    """All findings of a command, and the exit code that they make; `remarks` make none."""
 
     title: str
     findings: Sequence[Finding]
     inconclusive_ok: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
@@ -94,6 +95,7 @@ class Report:
             "schema_version": SCHEMA_VERSION,
             "title": self.title,
             "exit_code": self.exit_code,
+            "remarks": list(self.remarks),
             **self.facts,
             "findings": [finding.as_json() for finding in self.findings],
         }

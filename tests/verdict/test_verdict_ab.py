@@ -17,6 +17,7 @@ from harness.run.folder import read_rows
 from harness.run.pairs import PairBench
 from harness.run.pairs_folder import Pair
 from harness.verdict.ab import Rule, ab, parse_rule
+from harness.verdict.control import control
 from harness.verdict.judge import Limits
 
 LIMITS = {"train": Limits()}
@@ -276,6 +277,29 @@ def test_another_interpreter_runs_its_own_worker_without_the_harness_s_path(plac
     assert "fewer than 7 pairs prove nothing" in out
     (row,) = read_rows(place / "out" / "pairs.csv")
     assert row["log_ratio"] == pytest.approx(-np.log(1.5), abs=0.1)
+
+
+def test_a_control_is_as_many_pairs_of_a_against_itself_and_decides_nothing(place, code):
+    done, out, err = code("slower", "steady", "--pairs", "2", "--control")
+    assert done == 3, out + err
+    assert "control, A against itself: train: " in out
+    rows = read_rows(place / "out" / "pairs.csv")
+    assert [row["pair"] for row in rows] == [0, 1, 2, 3]
+    assert [(r["role"], r["backend_a"], r["backend_b"]) for r in rows] == (
+        [("comparison", "slower", "steady")] * 2 + [("control", "slower", "slower")] * 2
+    )
+    assert (
+        json.loads((place / "out" / "verdict.json").read_text())["control"]["train"]["pairs"] == 2
+    )
+
+
+def test_a_control_that_differs_says_not_to_trust_the_verdict():
+    judged, (remark,) = control(Pairs(normal(0.1)), 8, Rule(LIMITS), lambda pair: None)
+    assert judged["train"].verdict == "REGRESSED"
+    assert "do not trust this verdict" in remark
+    _, (remark,) = control(Pairs(normal(0.0, 0.01)), 8, Rule(LIMITS), lambda pair: None)
+    assert "trust" not in remark
+    assert control(Pairs(normal(0), fails_at=9), 8, Rule(LIMITS), lambda pair: None)[0] == {}
 
 
 def test_ctrl_c_keeps_the_pairs_and_exits_130(place, code, monkeypatch):
