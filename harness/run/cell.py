@@ -128,7 +128,7 @@ def start_cell(
 ) -> Cell:
     """Start the worker of a cell; nothing is imported in it yet.
 
-    `variables` are added to its environment.
+    `variables` are added to its environment; `side` says with what it is started.
 
     Its temporary files go to a folder of its own below `scratch`: none are left behind, and no
     cache of an earlier run, such as that of torch.compile, makes its first step seem short.
