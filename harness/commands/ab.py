@@ -11,15 +11,14 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import AsJson, Plugins
 from harness.commands.reporting import (
-    AsJson,
     GithubAnnotations,
     GithubSummary,
     InconclusiveOk,
     Junit,
     Markdown,
     Outputs,
-    Plugins,
 )
 
 EPILOG = (

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.reporting import AsJson, Plugins
+from harness.commands.options import AsJson, Plugins
 
 EPILOG = (
     "Examples:\n\n"

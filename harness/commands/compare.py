@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import AsJson
 from harness.commands.reporting import (
-    AsJson,
     GithubAnnotations,
     GithubSummary,
     InconclusiveOk,

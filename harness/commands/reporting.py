@@ -15,15 +15,6 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from harness.verdict.report import Report
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Plugins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--plugin",
-        metavar="MODULE:CLASS",
-        help="A backend that is not registered, module:Class[@variant]; may be repeated.",
-    ),
-]
 InconclusiveOk = Annotated[
     bool, typer.Option("--inconclusive-ok", help="Let INCONCLUSIVE pass, with exit code 0.")
 ]

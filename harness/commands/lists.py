@@ -1,0 +1,163 @@
+"""What there is: backends, models, datasets, this machine, the schema of a spec."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.commands.options import AsJson, print_objects
+
+BACKENDS_EPILOG = "Example: python -m harness backends --json"
+
+
+def backends(as_json: AsJson = False) -> None:
+    """List the backends, their variants, and what is not installed."""
+    from harness import registry
+
+    known = registry.describe()
+    objects: list[dict[str, Any]] = [
+        {
+            "name": info.label,
+            "installed": not info.missing and not info.error,
+            "in_all": info.in_all and not info.variant,
+            "versions": info.versions,
+            "missing": list(info.missing),
+            "install": info.install,
+            "error": info.error,
+        }
+        for info in known
+    ]
+    print_objects(
+        objects,
+        as_json,
+        {
+            "backend": lambda o: o["name"],
+            "in all": lambda o: "yes" if o["in_all"] else "",
+            "versions": lambda o: "  ".join(f"{k} {v}" for k, v in o["versions"].items()),
+            "": lambda o: o["error"] or ("not installed" if o["missing"] else ""),
+        },
+    )
+    missing: dict[str, list[str]] = {}
+    for item in objects:
+        if item["missing"]:
+            missing.setdefault(item["install"], []).append(item["name"])
+    if missing and not as_json:
+        print()
+        for install, names in missing.items():
+            print(f"For {', '.join(names)}: {install}")
+
+
+MODELS_EPILOG = (
+    "Examples:\n\n"
+    "python -m harness models --json\n\n"
+    "python -m harness models resnet-20\n\n"
+    "python -m harness models my-net.toml"
+)
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model of the library, or a .toml file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models of the library, or the layers of one."""
+    from harness import spec
+
+    if name is not None:
+        _print_layers(spec.infer(spec.load_spec(name)), as_json)
+        return
+    objects = []
+    for name in spec.library():
+        model = spec.load_spec(name)
+        network = spec.infer(model)
+        objects.append(
+            {
+                "name": name,
+                "input": list(model.input),
+                "parameters": network.parameter_count,
+                "flops_per_image": network.flops_per_image,
+                "description": model.description,
+            }
+        )
+    print_objects(
+        objects,
+        as_json,
+        {
+            "model": lambda o: o["name"],
+            "input": lambda o: "x".join(map(str, o["input"])),
+            "parameters": lambda o: f"{o['parameters']:,}",
+            "MFLOP/image": lambda o: f"{o['flops_per_image'] / 1e6:,.2f}",
+        },
+    )
+
+
+SCHEMA_EPILOG = "Example: python -m harness schema -o spec.schema.json"
+
+
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; printed, if not given.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a model's file, for editors that complete and check TOML."""
+    from harness.output import write_whole
+    from harness.spec.schema import spec_schema
+
+    text = json.dumps(spec_schema(), indent=2, ensure_ascii=False)
+    if output is None:
+        print(text)
+    else:
+        write_whole(output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+DATASETS_EPILOG = "Example: python -m harness datasets --json"
+
+
+def datasets(as_json: AsJson = False) -> None:
+    """List the datasets, and where they are."""
+    from dataclasses import asdict
+
+    from harness import data
+
+    print_objects(
+        [asdict(info) for info in data.catalog()],
+        as_json,
+        {
+            "dataset": lambda o: o["name"],
+            "images": lambda o: o["image_shape"],
+            "classes": lambda o: o["classes"] or "",
+            "train + test": lambda o: f"{o['train']:,} + {o['test']:,}" if o["train"] else "",
+            "where": lambda o: o["where"].partition(";")[0],
+        },
+    )
+
+
+MACHINE_EPILOG = "Example: python -m harness machine --json"
+
+
+def machine(as_json: AsJson = False) -> None:
+    """Describe this machine as results name it."""
+    from harness.machine import describe_machine
+
+    facts = describe_machine()
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        shown = ", ".join(gpu["name"] for gpu in value) or "none" if name == "gpus" else value
+        print(f"{name.replace('_', ' '):16} {shown}")
+
+
+def _print_layers(network: Any, as_json: bool) -> None:
+    from harness.show.layers import layer_rows, layer_table
+
+    if as_json:
+        print(json.dumps(layer_rows(network), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(layer_table(network), highlight=False)

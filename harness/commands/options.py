@@ -1,0 +1,43 @@
+"""Options that several commands share, and how they print."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+BackendNames = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        "-b",
+        help="Names, name@variant, globs, by commas; or all. All, without --plugin.",
+    ),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE:CLASS",
+        help="A backend that is not registered, module:Class[@variant]; may be repeated.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def print_objects(objects: list[dict[str, Any]], as_json: bool, columns: dict[str, Any]) -> None:
+    """Print as JSON, or as a table whose columns are functions of an object."""
+    if as_json:
+        print(json.dumps(objects, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(pad_edge=False, box=None, header_style="bold")
+    for name in columns:
+        # The name is what the user types next, so it stays in one piece.
+        table.add_column(name, overflow="fold", no_wrap=name == next(iter(columns)))
+    for item in objects:
+        table.add_row(*(str(show(item)) for show in columns.values()))
+    Console().print(table, markup=False, highlight=False)
