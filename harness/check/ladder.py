@@ -186,7 +186,7 @@ class Ladder:
             tolerances = by_growth(answer, self._perturbed(part))
             return Step(part, question, answer, tolerances, root_mean_square)
         if part in ("update", "trajectory") and zero_gradients(self.gradients):
-            tolerances = by_rounding(answer, self._rounded(part), fixed)
+            tolerances = by_rounding(answer, self._rounded(part), fixed, self.gradients)
             return Step(part, question, answer, tolerances)
         return Step(part, question, answer, lambda place: fixed)
 

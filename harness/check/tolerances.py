@@ -21,6 +21,7 @@ from harness.check.material import STREAM, Material
 from harness.check.places import (
     Answer,
     Array,
+    Place,
     Tolerances,
     root_mean_square,
     zero_gradients,
@@ -68,19 +69,31 @@ def by_growth(right: Answer, perturbed: list[Answer]) -> Tolerances:
     return lambda place: bounds.get(place, GROWTH_FLOOR)
 
 
-def by_rounding(right: Answer, rounded: list[Answer], fixed: float) -> Tolerances:
+def by_rounding(
+    right: Answer, rounded: list[Answer], fixed: float, gradients: Answer
+) -> Tolerances:
     """Return float64 bounds from what references made of it whose every layer rounds worse.
 
     `fixed`, where that is more. The loss of a step may differ by as much as that of any before.
+    None for parameters whose gradient is zero but for rounding: where the reference's is exactly
+    zero, it has no rounding to tell of another's.
     """
+    idle = {place.path for place in zero_gradients(gradients)}
     bounds, so_far, zeros = {}, 0.0, zero_gradients(right)
     for place, value in right.items():
         differences = [relative_difference(a.get(place), value, zeros.get(place)) for a in rounded]
         grown = max(d if d == d else np.inf for d in differences)  # NaN is no bound
         if place.path == "loss":
             so_far = grown = max(so_far, grown)
-        bounds[place] = max(GROWTH_FACTOR * grown, fixed) if grown < NOISE else np.inf
+        of_idle = place.topic.startswith("after") and {place.path, _owner(place)} & idle
+        is_noise = of_idle or grown >= NOISE
+        bounds[place] = np.inf if is_noise else max(GROWTH_FACTOR * grown, fixed)
     return lambda place: bounds.get(place, fixed)
+
+
+def _owner(place: Place) -> str:
+    """Return the parameter that a slot of an optimizer belongs to."""
+    return place.path.rpartition(".")[0]
 
 
 def perturbed_images(images: Array, seed: int) -> Array:

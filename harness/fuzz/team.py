@@ -193,7 +193,8 @@ class Team:
             if not judgement.agrees:
                 kind = layer_kind(case.spec, judgement.place)
                 if part != "structure":
-                    bounds = by_rounding(right, self._rounded(part, case), fixed)
+                    gradients = rights["gradients"].result()
+                    bounds = by_rounding(right, self._rounded(part, case), fixed, gradients)
                     wide = judge(found, right, bounds)
                     if wide.agrees:
                         outcome = Outcome("ill-conditioned", rung, judgement, kind)

@@ -197,6 +197,12 @@ def _norm(layer: Norm, shape: Shape) -> Node:
     channels = shape[-1]
     if isinstance(layer, GroupNorm) and channels % layer.groups:
         raise ValueError(f"groups = {layer.groups} must divide its input's {channels} channels")
+    together = {LayerNorm: channels, GroupNorm: math.prod(shape) // getattr(layer, "groups", 1)}
+    if together.get(type(layer)) == 1:
+        raise ValueError(
+            "normalises every value by itself alone, so its output is its offset whatever comes "
+            f"in: its input is {shape}. It needs more channels, or fewer groups"
+        )
     wanted: tuple[tuple[Role, bool], ...] = (("scale", layer.scale), ("offset", layer.offset))
     roles = [role for role, is_wanted in wanted if is_wanted]
     statistics: tuple[Role, ...] = ("mean", "variance") if isinstance(layer, BatchNorm) else ()

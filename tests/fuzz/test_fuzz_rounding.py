@@ -87,7 +87,7 @@ def right_and(*changes):
 
 def test_a_bound_is_a_multiple_of_the_worst_that_rounding_did_and_never_below_the_fixed_one():
     places, right, moved = right_and((0.0, 2e-6, 0.0), (0.0, 4e-6, 0.0))
-    bounds = by_rounding(right, moved, 1e-10)
+    bounds = by_rounding(right, moved, 1e-10, {})
     assert [bounds(place) for place in places] == pytest.approx(
         [1e-10, GROWTH_FACTOR * 2e-6, 1e-10]
     )
@@ -95,13 +95,13 @@ def test_a_bound_is_a_multiple_of_the_worst_that_rounding_did_and_never_below_th
 
 def test_what_rounding_alone_makes_has_no_bound():
     places, right, moved = right_and((0.0, 0.0, 0.3))
-    bounds = by_rounding(right, moved, 1e-10)
+    bounds = by_rounding(right, moved, 1e-10, {})
     assert [bounds(place) for place in places] == [1e-10, 1e-10, np.inf]
 
 
 def test_the_bound_of_a_loss_is_none_smaller_than_those_before():
     places, right, moved = right_and((2e-6, 0.0, 0.0))
-    bounds = by_rounding(right, moved, 1e-10)
+    bounds = by_rounding(right, moved, 1e-10, {})
     assert bounds(places[1]) == bounds(places[0]) == pytest.approx(GROWTH_FACTOR * 1e-6)
 
 
@@ -113,3 +113,12 @@ def test_only_a_refusal_by_name_at_the_opening_is_one():
     other = "torch: NotImplementedError: no such operator. Log: /x/torch.log"
     assert of_failure(WorkerError(other), opening=True).is_fault
     assert of_failure(WorkerError(said, "crashed"), opening=True).status == "crashed"
+
+
+def test_a_parameter_without_a_gradient_has_no_bound_after_a_step_and_others_have():
+    gradients = {Place("gradient", "a.bias"): np.zeros(2), Place("gradient", "b.bias"): np.ones(2)}
+    paths = ("a.bias", "a.bias.velocity", "b.bias", "b.bias.velocity")
+    right = {Place("after step 1", path): np.ones(2) for path in paths}
+    bounds = by_rounding(right, [right], 1e-10, gradients)
+    assert [bounds(place) for place in right] == [np.inf, np.inf, 1e-10, 1e-10]
+    assert by_rounding(gradients, [gradients], 1e-10, gradients)(next(iter(gradients))) == 1e-10

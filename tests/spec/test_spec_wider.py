@@ -146,3 +146,19 @@ def test_a_softmax_before_binary_cross_entropy_is_a_mistake():
 def test_smoothing_needs_classes():
     text = toml(training='[training]\nloss = "huber"\nlabel_smoothing = 0.1\n')
     assert problem(text) == 'training.label_smoothing: 0.1 needs loss = "cross_entropy"'
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ("[6, 6, 1]", "layer_norm"),
+        ("[1, 1, 4]", 'group_norm", groups = 4, name = "norm1'),
+    ],
+)
+def test_a_norm_of_single_values_is_refused(shape, layer):
+    text = f"""
+name = "x"
+input = {shape}
+layers = [{{type = "{layer}", epsilon = 1e-3}}, {{type = "flatten"}}, {{type = "dense", units = 2}}]
+"""
+    assert "normalises every value by itself alone" in problem(text)
