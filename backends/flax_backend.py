@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 from unittest.mock import patch
 
 import numpy as np
@@ -20,6 +20,7 @@ from harness.contract import (
     Floats,
     Gradients,
     Integers,
+    Precision,
     Setting,
     import_source,
 )
@@ -32,6 +33,7 @@ class FlaxBackend:
     name = "flax"
     variants: ClassVar = {"": ("jax", "flax", "optax")}
     in_all = True
+    precisions: ClassVar = {"": get_args(Precision)}
 
     def prepare(self, variant: str, setting: Setting) -> None:
         """Import JAX and Flax, and choose device and precision.
@@ -44,6 +46,10 @@ class FlaxBackend:
         touched, and none of its start-up counts. To list the GPUs, prepare for "gpu".
         """
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        if setting.precision == "bfloat16":
+            # By default XLA leaves out what it takes for needless roundings, those of logits too.
+            flags = os.environ.get("XLA_FLAGS", "")
+            os.environ["XLA_FLAGS"] = f"{flags} --xla_allow_excess_precision=false".strip()
         import jax
 
         if setting.device == "cpu":
@@ -77,9 +83,9 @@ class FlaxBackend:
         gpus = [device for device in jax.devices() if device.platform == "gpu"]
         return found + [DeviceInfo("gpu", device.device_kind) for device in gpus[:1]]
 
-    def source(self, spec: Spec, variant: str) -> str:
+    def source(self, spec: Spec, variant: str, precision: Precision = "float32") -> str:
         """Write the module, the loss, the optimizer and the training loop."""
-        return flax_source(spec)
+        return flax_source(spec, mixed=precision == "bfloat16")
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> FlaxSession:
         """Build the model on the setting's device."""
@@ -134,7 +140,7 @@ class FlaxSession:
             for node in self.network.nodes
             if isinstance(node.layer, Conv2DTranspose)
         }
-        self.dtype = np.dtype(setting.precision)
+        self.dtype = np.dtype(setting.storage)
         self.device = jax.devices(setting.device)[0]
         jax.config.update("jax_default_device", self.device)
         # The structure only: initial weights come from the harness, by `reset`.
@@ -288,7 +294,7 @@ class FlaxSession:
         """Have a model multiply by the factors where it drops out."""
         for path, factor in factors.items():
             *owner, name = self.addresses[path]
-            dropout = lambda x, factor=factor, **_: x * factor  # noqa: E731
+            dropout = lambda x, factor=factor, **_: (x * factor).astype(x.dtype)  # noqa: E731
             setattr(reach(model, tuple(owner)), str(name), dropout)
 
     def _factors(self, masks: Mapping[str, Floats]) -> dict[str, Any]:
@@ -338,4 +344,5 @@ class FlaxSession:
 
     def _get(self, array: Any) -> Array:
         """Wait for the device, and copy: the memory may be donated to the next step."""
-        return np.array(array)
+        is_narrow = array.dtype == self.jax.numpy.bfloat16  # which NumPy has not
+        return np.array(array, self.dtype if is_narrow else None)

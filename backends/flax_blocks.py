@@ -46,14 +46,14 @@ INPUTS = {  # by axes: their name, their layout and a window's
 }
 
 
-def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
+def write_model(write: SourceWriter, spec: Spec, network: Network, mixed: bool) -> None:
     """Write the classes: what nnx lacks, the blocks, and the model."""
     initializers = Initializers(spec)
-    classes = _Classes(network, initializers)
+    classes = _Classes(network, initializers, mixed)
     text = "\n\n".join([*classes.texts.values(), _model(network, classes)])
     for definition in initializers.texts(network):
         write(definition)
-    for layer in own_layers(text, axes_of(network)):
+    for layer in own_layers(text, axes_of(network), mixed):
         write(layer)
     write(text + "\n")
 
@@ -61,15 +61,17 @@ def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
 def _model(network: Network, classes: _Classes) -> str:
     write = SourceWriter()
     write("class Model(nnx.Module):")
-    _write_docstring(write, network)
+    _write_docstring(write, network, classes.mixed)
     write("def __init__(self, *, rngs):", 1)
     for statement in classes.constructors(network.parts) or ["pass"]:
         write(statement, 2)
     write()
     _write_signature(write, network)
-    for statement in _flow(network.parts, "x", "x"):
+    if classes.mixed:
+        write("x = x.astype(jnp.bfloat16)", 2)
+    for statement in _flow(network.parts, "x", "x", classes.mixed):
         write(statement, 2)
-    write("return x", 2)
+    write(f"return x{'.astype(jnp.float32)' if classes.mixed else ''}", 2)
     return write.text()
 
 
@@ -79,7 +81,7 @@ def layout_of(network: Network) -> tuple[str, str]:
     return INPUTS[axes][0], SHAPES[axes]
 
 
-def _write_docstring(write: SourceWriter, network: Network) -> None:
+def _write_docstring(write: SourceWriter, network: Network, mixed: bool) -> None:
     shape = ", ".join(map(str, network.input_shape))
     inputs, layout, window = INPUTS[axes_of(network)]
     outputs = network.output_shape[0]
@@ -97,6 +99,11 @@ def _write_docstring(write: SourceWriter, network: Network) -> None:
         write("Variances are taken in two passes: nnx's fast one, E[x^2] - E[x]^2, cancels.", 1)
     if network.statistics:
         write("Running variances are as biased as the batch's; momentum is their decay.", 1)
+    if mixed:
+        write(
+            "A layer's dtype is what it computes in: that of norms is float32, as bfloat16 would", 1
+        )
+        write("round their scales. All parameters are float32.", 1)
     write('"""\n', 1)
 
 
@@ -118,9 +125,10 @@ def _write_signature(write: SourceWriter, network: Network) -> None:
 class _Classes:
     """The texts of the families' classes, by name, each after those that it uses."""
 
-    def __init__(self, network: Network, initializers: Initializers) -> None:
+    def __init__(self, network: Network, initializers: Initializers, mixed: bool) -> None:
         self.initializers = initializers
         self.families: Families = families(network)
+        self.mixed = mixed
         self.texts: dict[str, str] = {}
         self.drawing: set[str] = set()  # those that draw initial values
         self.bodies: dict[str, str] = {}  # without head and docstring: what names the arguments
@@ -130,7 +138,7 @@ class _Classes:
     def _add(self, family: Family) -> None:
         block = family.pattern
         made = self.constructors(block.children)
-        statements = _block_statements(block)
+        statements = _block_statements(block, self.mixed)
         self.bodies[family.name] = "\n".join([*made, *statements])
         if any("rngs=rngs" in statement for statement in made):
             self.drawing.add(family.name)
@@ -154,7 +162,7 @@ class _Classes:
         statements = []
         for part in parts:
             if isinstance(part, Node):
-                statements += [constructor(part, self.initializers.arguments(part))]
+                statements += [constructor(part, self.mixed, self.initializers.arguments(part))]
             elif part.is_stage:
                 statements += [f"self.{part.name} = {self._stage(part, 2, f'self.{part.name} = ')}"]
             else:
@@ -216,12 +224,12 @@ def _modes(part: Part) -> list[str]:
     return [mode for mode, kind in asked.items() if any(isinstance(one, kind) for one in layers)]
 
 
-def _flow(parts: Sequence[Part], target: str, source: str) -> list[str]:
+def _flow(parts: Sequence[Part], target: str, source: str, mixed: bool) -> list[str]:
     """Return the statements that send `source` through the parts, and leave it as `target`."""
     statements = []
     for part in parts:
         if isinstance(part, Node):
-            statements += [forward(part, target, source)]
+            statements += forward(part, mixed, target, source)
         elif part.is_stage:
             if target != source:
                 statements += [f"{target} = {source}"]
@@ -273,15 +281,17 @@ def _asked(part: Part) -> Hashable:
     return ("stage", *keys) if len(keys) == 1 else part.path
 
 
-def _block_statements(block: Block) -> list[str]:
+def _block_statements(block: Block, mixed: bool) -> list[str]:
     """Return what `__call__` does to `x`, and what it returns."""
     match block.kind:
         case "sequence":
-            return [*_flow(block.children, "x", "x"), "return x"]
+            return [*_flow(block.children, "x", "x", mixed), "return x"]
         case "residual":
             body, shortcut = block.branches
-            statements = _flow(shortcut, "shortcut", "x") if shortcut else ["shortcut = x"]
-            statements += _flow(body, "x", "x")
+            statements = ["shortcut = x"]
+            if shortcut:
+                statements = _flow(shortcut, "shortcut", "x", mixed)
+            statements += _flow(body, "x", "x", mixed)
             if block.activation == "linear":
                 return [*statements, "return x + shortcut"]
             function, arguments = activated(block.activation, "x + shortcut")
@@ -291,13 +301,14 @@ def _block_statements(block: Block) -> list[str]:
             statements = [
                 statement
                 for name, branch in zip(names, block.branches, strict=True)
-                for statement in _flow(branch, name, "x")
+                for statement in _flow(branch, name, "x", mixed)
             ]
             return [*statements, _concatenated(names)]
         case "gate":
             axes = axes_of(block)
             shape = f"[:, {'None, ' * axes}:]" if axes else ""
-            return [*_flow(block.children, "gate", "x"), f"return x * gate{shape}"]
+            product = f"scaled(x, gate{shape})" if mixed else f"x * gate{shape}"
+            return [*_flow(block.children, "gate", "x", mixed), f"return {product}"]
 
 
 def _concatenated(names: list[str]) -> str:

@@ -23,6 +23,7 @@ from harness.spec import (
     MaxPool,
     Node,
 )
+from harness.spec.layers import Norm
 
 WIDTH = 100  # columns of a generated line
 SHAPES = {1: "[n, length, c]", 2: "[n, h, w, c]", 3: "[n, d, h, w, c]"}  # by axes
@@ -117,6 +118,40 @@ DEPTHWISE_CONV = '''class DepthwiseConv(nnx.Conv):
 
 '''
 
+# In mixed precision: what stands for a line of that.
+DEPTHWISE_MIXED = {
+    """        y = sum(
+""": """        # Products of bfloat16 numbers, summed up in float32.
+        arrays = (x, self.kernel[...], self.bias[...] if self.use_bias else None)
+        x, kernel, bias = self.promote_dtype(arrays, dtype=self.dtype)
+        x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
+        y = sum(
+""",
+    "self.kernel[i, j, 0]": "kernel[i, j, 0]",
+    "        return y + self.bias if self.use_bias else y\n": (
+        "        return y + bias if self.use_bias else y.astype(self.dtype)\n"
+    ),
+}
+
+WIDE_BIAS = '''def wide_bias(arrays, dtype):
+    """Round what a layer multiplies to `dtype`; its bias too, which is then added in float32.
+
+    XLA on the CPU sums the gradient of what was broadcast in the type it was broadcast in, and
+    in bfloat16 256 + 1 is 256. So the layer returns float32, to be rounded after it.
+    """
+    x, kernel, bias = nnx.nn.dtypes.promote_dtype(arrays, dtype=dtype)
+    return x, kernel, bias.astype(jnp.float32)
+
+'''
+SCALED = '''def scaled(x, factor):
+    """Return x * factor, rounded once: a factor that is broadcast is to be so in float32.
+
+    XLA on the CPU sums its gradient in the type it was broadcast in.
+    """
+    return (x.astype(jnp.float32) * factor.astype(jnp.float32)).astype(jnp.bfloat16)
+
+'''
+
 # Where nnx has another name, or needs an argument.
 ACTIVATIONS = {
     "linear": ("nnx.identity",),
@@ -130,26 +165,34 @@ OWN_LAYERS = {
     "block_max_pool(": (FIRST_MAX, BLOCK_MAX_POOL),
     "global_max_pool(": (FIRST_MAX, GLOBAL_MAX_POOL),
     "DepthwiseConv(": (DEPTHWISE_CONV,),
+    "wide_bias": (WIDE_BIAS,),
+    "scaled(": (SCALED,),
 }
 
 
-def own_layers(classes: str, axes: int) -> list[str]:
+def own_layers(classes: str, axes: int, mixed: bool) -> list[str]:
     """Return the texts of the layers that nnx lacks, of those that the classes' text calls.
 
     `axes` is how many axes the model's inputs have, besides the channels.
     """
     texts = [text for call, texts in OWN_LAYERS.items() if call in classes for text in texts]
     written = [text.replace("{shape}", SHAPES[axes]) for text in dict.fromkeys(texts)]
+    for old, new in DEPTHWISE_MIXED.items() if mixed else ():
+        written = [text.replace(old, new) for text in written]
     return [text.replace("{body}", BLOCKS[axes]) for text in written]
 
 
-def constructor(node: Node, initializers: list[str]) -> str:
+def constructor(node: Node, mixed: bool, initializers: list[str]) -> str:
     """Return the line of `__init__` that makes the layer; empty where it has no state.
 
     `initializers` are the arguments about its initial weights.
     """
-    drawn = [*initializers, "rngs=rngs"]
     target, channels = f"self.{node.name}", str(node.input_shape[-1])
+    dtype = "jnp.float32" if isinstance(node.layer, Norm) else "jnp.bfloat16"
+    rest = [f"dtype={dtype}", "rngs=rngs"] if mixed else ["rngs=rngs"]
+    if mixed and any(parameter.role == "bias" for parameter in node.parameters):
+        rest.insert(1, "promote_dtype=wide_bias")
+    drawn = [*initializers, *rest]
     match node.layer:
         case Conv() as layer:
             is_depthwise = _is_depthwise(node)
@@ -175,12 +218,12 @@ def constructor(node: Node, initializers: list[str]) -> str:
             bias = [] if layer.bias else ["use_bias=False"]
             return call(target, "nnx.Linear", [channels, str(layer.units), *bias, *drawn])
         case BatchNorm() as layer:
-            arguments = [channels, f"momentum={layer.decay!r}", *_norm_arguments(layer)]
+            arguments = [channels, f"momentum={layer.decay!r}", *_norm_arguments(layer), *rest]
             return call(target, "nnx.BatchNorm", arguments)
         case LayerNorm() as layer:
-            return call(target, "nnx.LayerNorm", [channels, *_norm_arguments(layer)])
+            return call(target, "nnx.LayerNorm", [channels, *_norm_arguments(layer), *rest])
         case GroupNorm() as layer:
-            arguments = [channels, f"num_groups={layer.groups}", *_norm_arguments(layer)]
+            arguments = [channels, f"num_groups={layer.groups}", *_norm_arguments(layer), *rest]
             return call(target, "nnx.GroupNorm", arguments)
         case ChannelScale() as layer:
             return call(target, "nnx.Param", [f"jnp.full(({channels},), {layer.initial!r})"])
@@ -190,18 +233,35 @@ def constructor(node: Node, initializers: list[str]) -> str:
 
 
 def _norm_arguments(layer: BatchNorm | LayerNorm | GroupNorm) -> list[str]:
-    """Return what all norms take: nnx's `bias` is the offset."""
+    """Return what all norms take and nothing else does: nnx's `bias` is the offset."""
     return [
         f"epsilon={layer.epsilon!r}",
         *([] if layer.scale else ["use_scale=False"]),
         *([] if layer.offset else ["use_bias=False"]),
         "use_fast_variance=False",
-        "rngs=rngs",
     ]
 
 
-def forward(node: Node, target: str = "x", source: str = "x") -> str:
-    """Return the statement of `__call__` that sends `source` through the layer to `target`."""
+def forward(node: Node, mixed: bool, target: str = "x", source: str = "x") -> list[str]:
+    """Return the statements of `__call__` that send `source` through the layer to `target`."""
+    if isinstance(node.layer, AvgPool) and mixed and any(sum(node.pads, ())):
+        pooled = call(target, "nnx.avg_pool", _average(node, node.layer, source))
+        return [pooled, f"{target} = {target}.astype(jnp.bfloat16)  # {node.name}"]
+    if isinstance(node.layer, ChannelScale) and mixed:
+        factor = f"self.{node.name}.astype(jnp.bfloat16)"
+        return [call(target, "scaled", [source, factor])]
+    if mixed and any(parameter.role == "bias" for parameter in node.parameters):
+        rounded = f"self.{node.name}({source}).astype"
+        if node.activation == "linear":
+            return [call(target, rounded, ["jnp.bfloat16"])]
+        return [_activate(node.activation, target, f"{rounded}(jnp.bfloat16)")]
+    if mixed and isinstance(node.layer, Norm):  # of float32, or its scale would be rounded, too
+        mode = ", use_running_average=not training" if isinstance(node.layer, BatchNorm) else ""
+        return [call(target, f"self.{node.name}({source}{mode}).astype", ["jnp.bfloat16"])]
+    return [_statement(node, target, source)]
+
+
+def _statement(node: Node, target: str, source: str) -> str:
     name = node.name
     match node.layer:
         case Conv() | Conv2DTranspose() | Dense():
@@ -221,9 +281,7 @@ def forward(node: Node, target: str = "x", source: str = "x") -> str:
         case MaxPool() as layer:
             return call(target, "nnx.max_pool", _window(layer, source), name)
         case AvgPool() as layer:
-            # By default the border's zeros would count as pixels.
-            count = ["count_include_pad=False"] if any(sum(node.pads, ())) else []
-            return call(target, "nnx.avg_pool", [*_window(layer, source), *count], name)
+            return call(target, "nnx.avg_pool", _average(node, layer, source), name)
         case GlobalAvgPool():
             pixels = tuple(range(1, len(node.input_shape)))
             axis = f"axis={pixels if len(pixels) > 1 else 1}"
@@ -254,6 +312,12 @@ def _is_wide(steps: tuple[int, ...]) -> bool:
 def _window(layer: MaxPool | AvgPool, source: str) -> list[str]:
     """Return a pool's arguments; strides are always written, as nnx's default is 1."""
     return [source, str(layer.size), f"strides={layer.steps}", f"padding={_padding(layer)}"]
+
+
+def _average(node: Node, layer: AvgPool, source: str) -> list[str]:
+    """Return an average pool's arguments: by default the border's zeros would count as pixels."""
+    count = ["count_include_pad=False"] if any(sum(node.pads, ())) else []
+    return [*_window(layer, source), *count]
 
 
 def _padding(layer: Conv | MaxPool | AvgPool) -> str:

@@ -92,14 +92,14 @@ DIFFERENTIATE_STATISTICS = """    def batch_loss(params):
     (loss, batch_stats), gradients = differentiate(state.params)"""
 
 
-def flax_source(spec: Spec) -> str:
-    """Write the module, the loss, the optimizer and the training loop of `spec`."""
+def flax_source(spec: Spec, mixed: bool) -> str:
+    """Write the module, the loss, the optimizer and the training loop; `mixed` with bfloat16."""
     network = infer(spec)
     write = SourceWriter()
-    write(f'"""{spec.name} in Flax nnx, with optax."""\n')
+    write(f'"""{spec.name} in Flax nnx, with optax{", in bfloat16" if mixed else ""}."""\n')
     write("import functools\nfrom typing import NamedTuple\n")
     write("import jax\nimport jax.numpy as jnp\nimport optax\nfrom flax import nnx\n")
-    write_model(write, spec, network)
+    write_model(write, spec, network, mixed)
     _write_loss(write, spec.training)
     _write_optimizer(write, spec.training)
     _write_train(write, network)

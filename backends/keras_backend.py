@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from backends.keras_session import SESSIONS, KerasSession
 from backends.keras_source import keras_source
-from harness.contract import DeviceInfo, Setting, import_source
+from harness.contract import DeviceInfo, Precision, Setting, import_source
 from harness.spec import Spec
 
 
@@ -22,6 +22,7 @@ class KerasBackend:
         "torch": ("keras", "torch"),
     }
     in_all = True
+    precisions: ClassVar = {"": get_args(Precision)}  # on JAX, sums would be of bfloat16
 
     def prepare(self, variant: str, setting: Setting) -> None:
         """Import Keras on its framework, and set device, threads and full float32 precision.
@@ -40,8 +41,8 @@ class KerasBackend:
                 f"Keras runs on {keras.config.backend()!r} in this process; "
                 f"for {framework!r} start another one"
             )
-        keras.config.set_floatx(setting.precision)
-        keras.config.set_dtype_policy(setting.precision)
+        keras.config.set_floatx(setting.storage)
+        keras.config.set_dtype_policy(setting.storage)  # the source sets that of bfloat16
         if setting.precision == "float64":
             _keep_float64()
         keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
@@ -75,9 +76,9 @@ class KerasBackend:
         """
         return [DeviceInfo("cpu", "cpu"), *(DeviceInfo("gpu", name) for name in _gpus()[:1])]
 
-    def source(self, spec: Spec, variant: str) -> str:
+    def source(self, spec: Spec, variant: str, precision: Precision = "float32") -> str:
         """Write the model, the loss, the optimizer and the training loop."""
-        return keras_source(spec, variant or "tensorflow")
+        return keras_source(spec, variant or "tensorflow", mixed=precision == "bfloat16")
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> KerasSession:
         """Build the model on the setting's device."""

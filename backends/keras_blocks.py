@@ -14,6 +14,7 @@ from harness.contract import SourceWriter
 from harness.spec import Block, Family, Node, Part, Run, Spec, families, infer, stage_items
 
 INPUTS = {1: "signals", 2: "images", 3: "volumes"}
+WIDENED = "From here on all is float32: the loss, and the gradient of the logits."
 
 # What else the sources call by a name of lower-case letters.
 RESERVED_FUNCTIONS = {
@@ -36,7 +37,7 @@ RESERVED_FUNCTIONS = {
 }
 
 
-def write_model(write: SourceWriter, spec: Spec, framework: str) -> None:
+def write_model(write: SourceWriter, spec: Spec, framework: str, mixed: bool) -> None:
     """Write what the layers need, the functions of blocks, and `make_model`.
 
     Raises:
@@ -44,7 +45,7 @@ def write_model(write: SourceWriter, spec: Spec, framework: str) -> None:
 
     """
     network = infer(spec)
-    layers, body = LayerWriter(spec, framework, network), SourceWriter()
+    layers, body = LayerWriter(spec, framework, network, mixed), SourceWriter()
     shape = ", ".join(map(str, spec.input))
     first = f"From {INPUTS[len(spec.input) - 1]} [n, {shape}] to logits"
     body("def make_model():")
@@ -86,6 +87,9 @@ class _Functions:
                 if call.comment:
                     write(f"# {call.comment}", 3)
                 write_call(write, call.kind, call.arguments, 3, end="),")
+        if self.layers.mixed:
+            write(f"# {WIDENED}", 3)
+            write_call(write, "layers.Activation", self._widening(), 3, end="),")
         write("]", 2)
         write(")\n", 1)
 
@@ -93,7 +97,14 @@ class _Functions:
         """Write a functional model."""
         write(f'images = keras.Input({self.spec.input}, name="images")', 1)
         self._write_flow(write, self.network.parts, Scope(), "x", "images")
+        if self.layers.mixed:
+            write(f"# {WIDENED}", 1)
+            write_call(write, "x = layers.Activation", self._widening(), 1, end=")(x)")
         write("return keras.Model(images, x)\n", 1)
+
+    def _widening(self) -> list[str]:
+        """Return the arguments of a layer that does nothing, in float32."""
+        return ['"linear"', 'dtype="float32"', self.layers.extra_name(Scope(), "logits")]
 
     def _function_names(self) -> dict[str, str]:
         """Return names in snake case that nothing else in the source has."""

@@ -86,6 +86,43 @@ class {kind}(layers.Layer):
     def mean(self, x):
         return {pool}ops.pad(x, self.pads), self.pool_size, self.strides)
 '''
+# A share of 2/3 is no bfloat16.
+AVERAGE_POOLING_MIXED = AVERAGE_POOLING.replace(
+    """self.mean(ops.ones_like(inputs[:1, ..., :1]))
+        return self.mean(inputs) / share_of_pixels
+""",
+    """self.mean(ops.ones_like(inputs[:1, ..., :1], "float32"))
+        means = ops.cast(self.mean(inputs), "float32") / share_of_pixels
+        return ops.cast(means, self.compute_dtype)
+""",
+)
+
+BIASED = '''\
+class {kind}(layers.{kind}):
+    """Adds its bias by a sum. Keras takes tf.nn.bias_add, whose gradient sums up in bfloat16."""
+
+    def call(self, inputs):
+        outputs = {product}
+        return self.activation(tf.add(outputs, self.bias) if self.use_bias else outputs)
+'''
+BIASED_PRODUCTS = {
+    "Dense": "ops.matmul(inputs, self.kernel)",
+    "Conv": "self.convolution_op(inputs, self.kernel)",
+    "DepthwiseConv": """ops.depthwise_conv(
+            inputs,
+            self.kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+        )""",
+    "ConvTranspose": """ops.conv_transpose(
+            inputs,
+            self.kernel,
+            strides=list(self.strides),
+            padding=self.padding,
+        )""",
+}
+
 KERAS_PADS = 'Keras knows "valid" and "same" only.'
 TORCH_PADS = 'On torch, Keras repeats the border where "same" pads it unevenly.'
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from backends.keras_helpers import (
     AVERAGE_POOLING,
+    AVERAGE_POOLING_MIXED,
     BATCH_NORM_TORCH,
+    BIASED,
+    BIASED_PRODUCTS,
     CHANNEL_SCALE,
     CROPPED_CONV_TRANSPOSE,
     FUNCTIONS,
@@ -98,6 +102,7 @@ class LayerWriter:
     spec: Spec
     framework: str
     network: Network
+    mixed: bool = False
     helpers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -118,8 +123,21 @@ class LayerWriter:
         The last of them has its name; what comes before it, such as padding, has a name of its own.
         """
         before, kind, arguments = self._layer(node, scope)
+        if self.mixed and any(parameter.role == "bias" for parameter in node.parameters):
+            self._add_bias_by_sum(kind)
         owner = "" if kind in self.helpers else "layers."
         return [*before, Call(owner + kind, [*arguments, scope.name(node.name)])]
+
+    def _add_bias_by_sum(self, kind: str) -> None:
+        """Note the class that adds its bias by a sum; one that stands on it takes its place."""
+        base = kind.removeprefix("Cropped")
+        product = BIASED_PRODUCTS[re.sub(r"[123]D", "", base)]
+        biased = BIASED.format(kind=base, product=product)
+        if base == kind:
+            self.helpers.setdefault(kind, biased)
+        else:
+            cropped = self.helpers.pop(kind).replace(f"(layers.{base})", f"({base})")
+            self.helpers = {base: biased, **self.helpers, kind: cropped}
 
     def extra_name(self, scope: Scope, local: str) -> str:
         """Return the argument that names a layer which the spec does not have."""
@@ -242,7 +260,8 @@ class LayerWriter:
             if self.framework == "tensorflow" and axes_of(node) == 3:
                 self.helpers.setdefault("pool_volumes", POOL_VOLUMES)
                 pool = "pool_volumes(ops.average_pool, "
-            self.helpers[kind] = AVERAGE_POOLING.format(kind=kind, why=why, pool=pool)
+            text = AVERAGE_POOLING_MIXED if self.mixed else AVERAGE_POOLING
+            self.helpers[kind] = text.format(kind=kind, why=why, pool=pool)
         spelled = str if "pool_volumes" in self.helpers else _sizes  # which wants all three
         size, steps = spelled(layer.size), spelled(layer.steps)
         return kind, [size, f"strides={steps}", f"padding={node.pads}"]

@@ -184,7 +184,9 @@ class KerasSession:
 
     def _get(self, tensor: Any) -> Array:
         """Wait for the device, and copy: the next step may change the memory."""
-        return np.array(self.keras.ops.convert_to_numpy(tensor))
+        found = np.array(self.keras.ops.convert_to_numpy(tensor))
+        is_narrow = found.dtype.name == "bfloat16"  # a type that NumPy itself has not
+        return found.astype(self.keras.config.floatx()) if is_narrow else found
 
     def _factors(self, masks: Mapping[str, Floats]) -> Factors:
         return {layer_name(path): self._put(mask) for path, mask in masks.items()}
@@ -204,7 +206,10 @@ class KerasSession:
         """Multiply by the factors where the model drops out at random; leave out what has none."""
 
         def call(layer: Any, inputs: Any, training: bool = False) -> Any:
-            return inputs * factors[layer.name] if layer.name in factors else inputs
+            if layer.name not in factors:
+                return inputs
+            ops = self.keras.ops
+            return ops.cast(ops.multiply(inputs, factors[layer.name]), inputs.dtype)
 
         with mock.patch.object(self.keras.layers.Dropout, "call", call):
             yield

@@ -136,23 +136,33 @@ def predict(model, images):
 }
 
 
-def keras_source(spec: Spec, framework: str) -> str:
+POLICY = """
+# Layers compute in bfloat16, their variables are float32.
+keras.config.set_dtype_policy("mixed_bfloat16")
+"""
+
+
+def keras_source(spec: Spec, framework: str, mixed: bool) -> str:
     """Write model, loss, optimizer and training loop for Keras on `framework`.
+
+    They are `mixed` with bfloat16.
 
     Raises:
         NotImplementedError: Keras cannot do what a layer asks for; the message names the layer.
 
     """
     body = SourceWriter()
-    write_model(body, spec, framework)
+    write_model(body, spec, framework, mixed)
     _write_loss(body, spec, framework)
     write_optimizer(body, spec.training, framework)
     body(TRAIN[framework])
     uses_ops = any(re.search(r"\bops\.", line) for line in body.lines)
     write = SourceWriter()
-    write(f'"""{spec.name} in Keras, on {TITLE[framework]}."""\n')
+    how = ", in bfloat16" if mixed else ""
+    write(f'"""{spec.name} in Keras, on {TITLE[framework]}{how}."""\n')
     write(f'import os\n\nos.environ["KERAS_BACKEND"] = "{framework}"  # read by the import below\n')
-    write(f"{IMPORTS[framework]}from keras import layers{', ops' if uses_ops else ''}\n\n")
+    write(f"{IMPORTS[framework]}from keras import layers{', ops' if uses_ops else ''}")
+    write(POLICY + "\n" if mixed else "\n")
     write(body.text())
     return write.text()
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 
 from backends import numpy_blocks as blocks
+from backends.numpy_mixed import Mixed
 from harness.contract import (
     Array,
     DeviceInfo,
     Floats,
     Gradients,
     Integers,
+    Precision,
     Setting,
     SourceWriter,
     import_source,
@@ -46,10 +48,14 @@ from harness.spec import (
 
 
 class NumpyBackend:
-    """The reference. It computes in float64 whatever the precision asked for."""
+    """The reference. It computes in float64 whatever the precision asked for.
+
+    For bfloat16, too, but there it rounds in between what the contract says is rounded.
+    """
 
     name = "numpy"
     variants: ClassVar = {"": ("numpy",), "rounded": ("numpy",)}
+    precisions: ClassVar = {"": get_args(Precision)}
     in_all = False
 
     def prepare(self, variant: str, setting: Setting) -> None:
@@ -63,8 +69,8 @@ class NumpyBackend:
         """Return the CPU."""
         return [DeviceInfo("cpu", "cpu")]
 
-    def source(self, spec: Spec, variant: str) -> str:
-        """Write the list of layers, the loss and the optimizer."""
+    def source(self, spec: Spec, variant: str, precision: Precision = "float32") -> str:
+        """Write the list of layers, the loss and the optimizer: the same in every precision."""
         write = SourceWriter()
         write(f'"""{spec.name} in NumPy: the float64 reference, differentiated by hand."""\n')
         model = SourceWriter()
@@ -85,7 +91,10 @@ class NumpyBackend:
         from backends.numpy_rounded import RoundedSession  # which is built on this module
 
         kind = RoundedSession if variant == "rounded" else NumpySession
-        return kind(import_source(path), spec)
+        session = kind(import_source(path), spec)
+        if setting.precision == "bfloat16":
+            session.mixed = Mixed(session.layers)
+        return session
 
 
 ACTIVATIONS = {
@@ -197,6 +206,7 @@ class NumpySession:
         self.owners = {layer.name: layer for layer in reversed(self.leaves)}
         self.optimizer = module.make_optimizer()
         self.random = np.random.default_rng(0)
+        self.mixed: Mixed | None = None
 
     def load(self, images: Floats, targets: Array) -> None:
         """Keep the training set."""
@@ -209,6 +219,8 @@ class NumpySession:
             values[role] = np.array(parameters[path], np.float64)
         self.optimizer = self.module.make_optimizer()
         self.random = np.random.default_rng(seed)
+        if self.mixed:
+            self.mixed.reset(seed)
 
     def train(
         self,
@@ -251,6 +263,8 @@ class NumpySession:
         """Go forward through the layers, and back."""
         outputs = self._forward(images, masks or {}, training=True)
         loss, gradient = self.module.loss_fn(outputs, targets)
+        # In mixed precision the logits were a bfloat16's, and so is their gradient.
+        gradient = self.mixed.rounded(gradient) if self.mixed else gradient
         gradient = blocks.backward(self.layers, gradient)
         found = {}
         for parameter in self.network.parameters:
@@ -308,4 +322,6 @@ class NumpySession:
     ) -> Floats:
         for node in self.network.dropouts:
             self.owners[node.path].mask = masks.get(node.path)
-        return blocks.forward(self.layers, np.asarray(images, np.float64), training)
+        x = np.asarray(images, np.float64)
+        x = self.mixed.rounded(x) if self.mixed else x
+        return blocks.forward(self.layers, x, training)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 from unittest import mock
 
 import numpy as np
@@ -20,6 +20,7 @@ from harness.contract import (
     Floats,
     Gradients,
     Integers,
+    Precision,
     Session,
     Setting,
     import_source,
@@ -33,6 +34,7 @@ class TensorFlowBackend:
     name = "tensorflow"
     variants: ClassVar = {"": ("tensorflow",), "session": ("tensorflow",)}
     in_all = True
+    precisions: ClassVar = {"": get_args(Precision)}  # no one wrote graphs for bfloat16
 
     def prepare(self, variant: str, setting: Setting) -> None:
         """Import TensorFlow, and set device, threads and full float32 precision."""
@@ -67,11 +69,11 @@ class TensorFlowBackend:
             found.append(DeviceInfo("gpu", details.get("device_name", gpu.name)))
         return found
 
-    def source(self, spec: Spec, variant: str) -> str:
+    def source(self, spec: Spec, variant: str, precision: Precision = "float32") -> str:
         """Write the model, the loss, the optimizer and the training loop."""
         if variant == "session":
             return tensorflow_graph.source(spec)
-        return tensorflow_source.source(spec)
+        return tensorflow_source.source(spec, mixed=precision == "bfloat16")
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> Session:
         """Build the model, or the graph and its session, on the setting's device."""
@@ -95,7 +97,7 @@ class TensorFlowSession:
         self.network = infer(spec)
         self.slots = spec.training.optimizer.slots
         self.addresses = addresses(self.network.parts)
-        self.dtype = tf.dtypes.as_dtype(setting.precision)
+        self.dtype = tf.dtypes.as_dtype(setting.storage)
         self.device = f"/{setting.device}:0"
         with tf.device(self.device):
             self.model = module.Model(self.dtype)
@@ -235,7 +237,8 @@ class TensorFlowSession:
             return self.tf.constant(array, self.dtype if is_float else array.dtype)
 
     def _get(self, tensor: Any) -> Array:
-        return np.asarray(tensor.numpy())
+        is_narrow = tensor.dtype == self.tf.bfloat16  # which NumPy has not
+        return np.asarray((self.tf.cast(tensor, self.dtype) if is_narrow else tensor).numpy())
 
     def _masked_training(
         self, images: Any, targets: Any, order: Any, learning_rates: Any, masks: Mapping[str, Any]

@@ -38,9 +38,9 @@ from harness.spec import (
 from harness.spec.nodes import leaves
 
 
-def model_source(spec: Spec, network: Network) -> str:
+def model_source(spec: Spec, network: Network, mixed: bool) -> str:
     """Write the classes: those of the blocks, then the model."""
-    write, classes = SourceWriter(), _Classes(spec, network)
+    write, classes = SourceWriter(), _Classes(spec, network, mixed)
     for text in classes.texts.values():
         write(text + "\n\n")
     write("class Model(tf.Module):")
@@ -51,15 +51,18 @@ def model_source(spec: Spec, network: Network) -> str:
         write("self.rng = tf.random.Generator.from_seed(0)  # a variable: it can be reset", 2)
     classes.write_constructors(write, network.parts)
     write("\ndef __call__(self, x, training=False):", 1)
+    if mixed:
+        write("x = tf.cast(x, tf.bfloat16)", 2)
     classes.writing_flow(write)(network.parts, "x", "x")
-    write("return x\n\n", 2)
+    write(f"return {'tf.cast(x, tf.float32)' if mixed else 'x'}\n\n", 2)
     return write.text()
 
 
 class _Classes:
     """The texts of the families' classes, by name, each after those that it uses."""
 
-    def __init__(self, spec: Spec, network: Network) -> None:
+    def __init__(self, spec: Spec, network: Network, mixed: bool) -> None:
+        self.mixed = mixed
         self.draws_by_groups = str(spec.initializer).startswith("glorot")
         self.families = families(network)
         self.texts: dict[str, str] = {}
@@ -191,7 +194,7 @@ class _Classes:
         def flow(parts: Sequence[Part], target: str, source: str) -> None:
             for part in parts:
                 if isinstance(part, Node):
-                    _write_layer(write, part, target, source)
+                    _write_layer(write, part, self.mixed, target, source)
                 elif part.is_stage:
                     if target != source:
                         write(f"{target} = {source}", 2)
@@ -228,21 +231,27 @@ def _write_loops(write: SourceWriter, stage: Block, x: str, place: str) -> None:
         first = end
 
 
-def _write_layer(write: SourceWriter, node: Node, target: str, source: str) -> None:
+def _write_layer(write: SourceWriter, node: Node, mixed: bool, target: str, source: str) -> None:
     name, prefix = node.name, f"self.{node.name}_"
     if isinstance(node.layer, Dropout):
         if target != source:
             write(f"{target} = {source}", 2)
         write(f"if training:  # {name}", 2)
-        arguments = (target, repr(node.layer.rate), "self.rng.uniform")
+        x = target
+        if mixed:
+            write("# In float32: of bfloat16 there are 128 random numbers, too few for a rate.", 3)
+            x = f"tf.cast({target}, tf.float32)"
+        arguments = (x, repr(node.layer.rate), "self.rng.uniform")
         dropout = Call(f"{target} = tf.nn.experimental.general_dropout", arguments)
         write_call(write, dropout, 3)
+        if mixed:
+            write(f"{target} = tf.cast({target}, tf.bfloat16)", 3)
         return
     if node.layer.type in CLASS_NAMES:
         training = ", training" if isinstance(node.layer, BatchNorm) else ""
         write(f"{target} = self.{name}({source}{training})", 2)
         return
-    *before, last = layer_calls(node, prefix, target, source)
+    *before, last = layer_calls(node, prefix, target, source, mixed)
     for call in before:
         write_call(write, call, 2)
     has_name = any(f"{prefix}{parameter.role}" in str(last) for parameter in node.parameters)

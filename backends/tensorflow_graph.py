@@ -28,7 +28,7 @@ def source(spec: Spec) -> str:
     write = SourceWriter()
     write(f'"""{spec.name} in TensorFlow, as before version 2: a graph and a session."""\n')
     write("import numpy as np\nimport tensorflow.compat.v1 as tf\n\n")
-    write_helpers(write, functions, norm_functions(network), network)
+    write_helpers(write, functions, norm_functions(network), network, mixed=False)
     write(functions + "\n")
     write_loss(write, spec, "tf.nn.softmax_cross_entropy_with_logits_v2")
     _write_optimizer(write, spec)

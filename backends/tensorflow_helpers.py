@@ -67,11 +67,25 @@ LAYERS = {
 }
 
 
-HELPERS = {**ACTIVATIONS, **LAYERS}
+MIXED_LAYERS = {
+    "bfloat16": '''def bfloat16(variable):
+    """Round a float32 variable to what layers compute in; its gradient comes back as float32."""
+    return tf.cast(variable, tf.bfloat16)
+''',
+    "avg_pool": '''def avg_pool(x, size, strides, pads):
+    """Average the real pixels of each window: {function} takes no padding of one's own."""
+    real = tf.pad(tf.ones([1, *x.shape[1:-1], 1]), pads)
+    share = {pool}real, size, strides, "VALID")
+    x = {pool}tf.pad(x, pads), size, strides, "VALID")
+    return tf.cast(tf.cast(x, tf.float32) / share, tf.bfloat16)
+''',
+}
+
+HELPERS = {**ACTIVATIONS, **LAYERS, **MIXED_LAYERS}
 
 
 def write_helpers(
-    write: SourceWriter, calling: str, norms: Mapping[str, str], network: Network
+    write: SourceWriter, calling: str, norms: Mapping[str, str], network: Network, mixed: bool
 ) -> None:
     """Write those of the functions, and of the norms, that a text calls, or one of them."""
     axes = len(network.input_shape) - 1
@@ -81,7 +95,8 @@ def write_helpers(
         "pool": "pool_volumes(tf.nn.avg_pool2d, " if axes == 3 else f"{function}(",
         "format": 'data_format="NDHWC", ' if axes == 3 else "",
     }
-    texts = {**ACTIVATIONS, **{name: text.format(**fields) for name, text in LAYERS.items()}}
+    layers = LAYERS | MIXED_LAYERS if mixed else LAYERS
+    texts = {**ACTIVATIONS, **{name: text.format(**fields) for name, text in layers.items()}}
     called = {name: text for name, text in {**texts, **norms}.items() if _calls(calling, name)}
     for name, text in {**texts, **norms}.items():
         if name in called or any(_calls(other, name) for other in called.values()):

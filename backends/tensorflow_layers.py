@@ -32,17 +32,21 @@ from harness.spec import (
 )
 
 
-def layer_calls(node: Node, prefix: str, target: str = "x", source: str = "x") -> list[Statement]:
+def layer_calls(
+    node: Node, prefix: str, target: str = "x", source: str = "x", mixed: bool = False
+) -> list[Statement]:
     """Return the statements that apply a layer; dropout and norms are left to the dialects.
 
     The first takes `source`, the last assigns to `target`. The layer's variables are named
-    `prefix` and their role.
+    `prefix` and their role; `mixed`, they are rounded to bfloat16.
 
     Raises:
         NotImplementedError: the layer is of a kind that is not written here.
 
     """
-    x, kernel = source, f"{prefix}kernel"
+    x, kernel, bias, scale = source, f"{prefix}kernel", f"{prefix}bias", f"{prefix}scale"
+    if mixed:
+        kernel, bias, scale = (f"bfloat16({name})" for name in (kernel, bias, scale))
     calls: list[Statement] = []
     value: Statement
     match node.layer:
@@ -65,7 +69,7 @@ def layer_calls(node: Node, prefix: str, target: str = "x", source: str = "x") -
                 Call(f"{target} = tf.squeeze", (target, _pixels(node))),
             ]
         case ChannelScale():
-            return [f"{target} = {x} * {prefix}scale"]
+            return [f"{target} = {x} * {scale}"]
         case Flatten():
             return [Call(f"{target} = tf.reshape", (x, f"[-1, {node.output_shape[0]}]"))]
         case ActivationLayer() if node.activation == "linear":
@@ -77,7 +81,8 @@ def layer_calls(node: Node, prefix: str, target: str = "x", source: str = "x") -
     if any(parameter.role == "bias" for parameter in node.parameters):
         # Two statements where there is a bias, so that each stays short.
         calls.append(assigned(value, target))
-        value = Call("tf.nn.bias_add", (target, f"{prefix}bias"))
+        # The gradient of tf.nn.bias_add sums bfloat16 up in bfloat16; that of a sum does not.
+        value = f"{target} + {bias}" if mixed else Call("tf.nn.bias_add", (target, bias))
     return [*calls, assigned(activated(value, node.activation), target)]
 
 

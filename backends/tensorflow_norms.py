@@ -113,13 +113,29 @@ KINDS = {"batch_norm": BatchNorm, "layer_norm": LayerNorm, "group_norm": GroupNo
 CLASS_NAMES = {"batch_norm": "BatchNorm", "layer_norm": "LayerNorm", "group_norm": "GroupNorm"}
 
 
-def norm_classes(network: Network) -> dict[str, str]:
+# What stands for a line of the classes in mixed precision: what is between them is float32.
+REGROUPED = "tf.reshape(x, [-1, *image])"
+NORMALIZED = "tf.nn.batch_normalization(x, mean, variance, self.offset, self.scale, self.epsilon)"
+MIXED = (
+    ("    def __call__(self, x):\n", "    def __call__(self, x):\n{widen}"),
+    ("    def __call__(self, x, training):\n", "    def __call__(self, x, training):\n{widen}"),
+    (f"return {NORMALIZED}", f"x = {NORMALIZED}\n        return tf.cast(x, tf.bfloat16)"),
+    (f"return {REGROUPED}", f"return tf.cast({REGROUPED}, tf.bfloat16)"),
+)
+WIDEN = "        x = tf.cast(x, tf.float32)  # bfloat16 is too coarse for statistics\n"
+
+
+def norm_classes(network: Network, mixed: bool) -> dict[str, str]:
     """Return the classes of normalisations, by name, as the network needs them."""
     made = {role: f"tf.Variable(tf.{first}([channels], dtype))" for role, first in FIRST.items()}
-    return {
+    classes = {
         CLASS_NAMES[kind]: _filled(CLASSES[CLASS_NAMES[kind]], network, kind, made)
         for kind in KINDS
     }
+    for old, new in MIXED if mixed else ():
+        new = new.replace("{widen}", WIDEN)
+        classes = {name: text.replace(old, new) for name, text in classes.items()}
+    return classes
 
 
 def norm_functions(network: Network) -> dict[str, str]:

@@ -36,7 +36,7 @@ class GraphSession:
         self.network = infer(spec)
         self.optimizer = spec.training.optimizer.type
         self.slots = spec.training.optimizer.slots
-        self.dtype = np.dtype(setting.precision)
+        self.dtype = np.dtype(setting.storage)
         self.device = f"/{setting.device}:0"
         config = tf.ConfigProto(
             intra_op_parallelism_threads=setting.threads, inter_op_parallelism_threads=1

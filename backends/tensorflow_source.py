@@ -10,18 +10,18 @@ from harness.contract import SourceWriter
 from harness.spec import Conv, Network, Spec, infer
 
 
-def source(spec: Spec) -> str:
-    """Write model, loss, optimizer and training loop."""
+def source(spec: Spec, mixed: bool) -> str:
+    """Write model, loss, optimizer and training loop; `mixed` with bfloat16."""
     network = infer(spec)
-    model = model_source(spec, network)
+    model = model_source(spec, network, mixed)
     draws = any(parameter.is_drawn for parameter in network.parameters)
     write = SourceWriter()
-    write(f'"""{spec.name} in raw TensorFlow."""\n')
+    write(f'"""{spec.name} in raw TensorFlow{", in bfloat16" if mixed else ""}."""\n')
     write("import math\n" if draws else "")
     write("import tensorflow as tf\n\n")
     if draws:
         _write_initializer(write, spec, network)
-    write_helpers(write, model, norm_classes(network), network)
+    write_helpers(write, model, norm_classes(network, mixed), network, mixed)
     write(model + "\n")
     write_loss(write, spec, "tf.nn.softmax_cross_entropy_with_logits")
     write_optimizer(write, spec)

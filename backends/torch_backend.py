@@ -6,7 +6,8 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
+from unittest import mock
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from harness.contract import (
     Floats,
     Gradients,
     Integers,
+    Precision,
     Setting,
     import_source,
 )
@@ -30,13 +32,14 @@ class TorchBackend:
     name = "torch"
     variants: ClassVar = {"": ("torch",), "compile": ("torch",)}
     in_all = True
+    precisions: ClassVar = {"": get_args(Precision), "compile": get_args(Precision)}
 
     def prepare(self, variant: str, setting: Setting) -> None:
         """Import torch, and set threads and full float32 precision."""
         import torch
 
         torch.set_num_threads(setting.threads)
-        torch.set_default_dtype(getattr(torch, setting.precision))
+        torch.set_default_dtype(getattr(torch, setting.storage))
         # TF32 keeps ten bits of the mantissa; the spec's float32 means all twenty-three.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -57,9 +60,9 @@ class TorchBackend:
             found.append(DeviceInfo("gpu", torch.cuda.get_device_name(0)))
         return found
 
-    def source(self, spec: Spec, variant: str) -> str:
+    def source(self, spec: Spec, variant: str, precision: Precision = "float32") -> str:
         """Write the module, the loss, the optimizer and the training loop."""
-        return torch_source(spec, variant)
+        return torch_source(spec, variant, mixed=precision == "bfloat16")
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> TorchSession:
         """Build the model on the setting's device."""
@@ -100,7 +103,7 @@ class TorchSession:
             for node in self.network.nodes
             if isinstance(node.layer, Conv2DTranspose)
         }
-        self.dtype = getattr(torch, setting.precision)
+        self.dtype = getattr(torch, setting.storage)
         self.device = torch.device("cuda" if setting.device == "gpu" else "cpu")
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}
         kept = formats.get(len(spec.input) + 1, torch.preserve_format)
@@ -157,8 +160,7 @@ class TorchSession:
         """Apply the generated forward pass, layer by layer."""
         self.model.train(training)
         with self._dropout_by(masks or {}), self._keeping_statistics(), self.torch.no_grad():
-            x = self._put(images).movedim(-1, 1)
-            outputs = layer_outputs(self.model, self.network, "forward", x=x)
+            outputs = self._layer_outputs(self._put(images).movedim(-1, 1))
         return {name: self._get(value.movedim(1, -1)) for name, value in outputs.items()}
 
     def gradients(
@@ -208,6 +210,21 @@ class TorchSession:
         del self.model, self.optimizer
         self.images = self.targets = None
 
+    def _layer_outputs(self, x: Any) -> dict[str, Any]:
+        """Run the forward pass statement by statement, within what the source has around it."""
+        found: dict[str, Any] = {}
+
+        def forward(x: Any) -> Any:
+            found.update(layer_outputs(self.model, self.network, "forward", x=x))
+            return x
+
+        with (
+            self.torch.compiler.set_stance("force_eager"),
+            mock.patch.object(self.model, "forward", forward),
+        ):
+            self._forward(x)
+        return found
+
     def _forward(self, x: Any) -> Any:
         """Apply the model as training does: compiled where the source compiles it."""
         compiled = getattr(self.module, "forward", None)
@@ -243,7 +260,8 @@ class TorchSession:
 
     def _get(self, tensor: Any) -> Array:
         """Copy: on the CPU, torch's arrays are views of memory that the next step changes."""
-        return np.array(tensor.detach().cpu().numpy())
+        is_narrow = tensor.is_floating_point() and tensor.element_size() < 4
+        return np.array((tensor.float() if is_narrow else tensor).detach().cpu().numpy())
 
     @contextmanager
     def _dropout_by(self, masks: Mapping[str, Floats]) -> Iterator[None]:
@@ -273,14 +291,14 @@ class TorchSession:
 @functools.cache
 def _multiply_class(torch: Any) -> Any:
     class Multiply(torch.nn.Module):  # type: ignore[misc]
-        """Multiplies by `factor`."""
+        """Multiplies by `factor`, and returns what is of the type of `x`."""
 
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("factor", None)
 
         def forward(self, x: Any) -> Any:
-            return x * self.factor
+            return (x * self.factor).to(x.dtype)
 
     return Multiply
 

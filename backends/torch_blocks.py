@@ -32,11 +32,11 @@ from harness.spec.nodes import leaves
 INPUTS = {1: "signals", 2: "images", 3: "volumes"}
 
 
-def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
+def write_model(write: SourceWriter, spec: Spec, network: Network, mixed: bool) -> None:
     """Write the classes: own layers, where torch's are otherwise, blocks, and the model."""
-    write_own_layers(write, network)
+    write_own_layers(write, network, mixed)
     has_kernels = write_initializer(write, spec, network)
-    classes = _Classes(network)
+    classes = _Classes(network, mixed)
     for text in classes.texts.values():
         write(text + "\n\n")
     *sides, channels = spec.input
@@ -55,8 +55,10 @@ def write_model(write: SourceWriter, spec: Spec, network: Network) -> None:
         write("# In channels-last memory, a group norm of what needs no gradient crashes.", 2)
         # `contiguous` would do nothing to one channel, whose memory is in both formats at once.
         write("x = x.clone(memory_format=torch.contiguous_format)", 2)
-    _write_flow(write, network.parts, "x", "x")
-    write("return x\n\n", 2)
+    if mixed:
+        write("x = x.bfloat16()", 2)
+    _write_flow(write, network.parts, "x", "x", mixed)
+    write(f"return x{'.float()' if mixed else ''}\n\n", 2)
 
 
 def _normalises_images(parts: Sequence[Part], has_gradient: bool = False) -> bool:
@@ -80,8 +82,8 @@ def _normalises_images(parts: Sequence[Part], has_gradient: bool = False) -> boo
 class _Classes:
     """The texts of the families' classes, by name, each after those that it uses."""
 
-    def __init__(self, network: Network) -> None:
-        self.families = families(network)
+    def __init__(self, network: Network, mixed: bool) -> None:
+        self.families, self.mixed = families(network), mixed
         self.texts: dict[str, str] = {}
         self.bodies: dict[str, str] = {}  # without docstrings, whose words are no arguments
         for family in self.families.all:
@@ -91,7 +93,7 @@ class _Classes:
         block, body = family.pattern, SourceWriter()
         self.write_constructors(body, block.children)
         body("\ndef forward(self, x):", 1)
-        _write_block(body, block)
+        _write_block(body, block, self.mixed)
         text = self.bodies[family.name] = body.text().rstrip("\n")
         write = SourceWriter()
         write(f"class {family.name}(nn.Module):")
@@ -105,7 +107,7 @@ class _Classes:
         """Write the lines of `__init__` that make the parts."""
         for part in parts:
             if isinstance(part, Node):
-                write_constructor(write, part)
+                write_constructor(write, part, self.mixed)
             elif part.is_stage:
                 lines = self._stage(part, 2)
                 write(f"self.{part.name} = {lines[0]}", 2)
@@ -149,29 +151,31 @@ class _Classes:
         return ["*[", *(f"    {line}" for line in lines), f"    {loop}", "]"]
 
 
-def _write_flow(write: SourceWriter, parts: Sequence[Part], target: str, source: str) -> None:
+def _write_flow(
+    write: SourceWriter, parts: Sequence[Part], target: str, source: str, mixed: bool
+) -> None:
     """Write the statements that send `source` through the parts, and leave it as `target`."""
     for part in parts:
         if isinstance(part, Node):
-            write_forward(write, part, target, source)
+            write_forward(write, part, mixed, target, source)
         else:
             write(f"{target} = self.{part.name}({source})", 2)
         source = target
 
 
-def _write_block(write: SourceWriter, block: Block) -> None:
+def _write_block(write: SourceWriter, block: Block, mixed: bool) -> None:
     """Write what `forward` does to `x`, and what it returns."""
     match block.kind:
         case "sequence":
-            _write_flow(write, block.children, "x", "x")
+            _write_flow(write, block.children, "x", "x", mixed)
             write("return x", 2)
         case "residual":
             body, shortcut = block.branches
             if shortcut:
-                _write_flow(write, shortcut, "shortcut", "x")
+                _write_flow(write, shortcut, "shortcut", "x", mixed)
             else:
                 write("shortcut = x", 2)
-            _write_flow(write, body, "x", "x")
+            _write_flow(write, body, "x", "x", mixed)
             if block.activation == "linear":
                 write("return x + shortcut", 2)
             else:
@@ -180,10 +184,10 @@ def _write_block(write: SourceWriter, block: Block) -> None:
         case "concat":
             names = [f"branch{n}" if branch else "x" for n, branch in enumerate(block.branches, 1)]
             for name, branch in zip(names, block.branches, strict=True):
-                _write_flow(write, branch, name, "x")
+                _write_flow(write, branch, name, "x", mixed)
             write_call(write, "return torch.cat", [f"[{', '.join(names)}]", "dim=1"], 2)
         case "gate":
-            _write_flow(write, block.children, "gate", "x")
+            _write_flow(write, block.children, "gate", "x", mixed)
             axes = axes_of(block)
             places = f"[:, :{', None' * axes}]" if axes else ""
             write(f"return x * gate{places}", 2)

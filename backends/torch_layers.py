@@ -43,7 +43,9 @@ AVG_POOL = '''class AvgPool(nn.AvgPool{axes}d):
         self.register_buffer("real_share", super().forward(is_real), persistent=False)
 
     def forward(self, x):
-        return super().forward(F.pad(x, self.pads)) / self.real_share'''
+        return {share}'''
+SHARE = "super().forward(F.pad(x, self.pads)) / self.real_share"
+MIXED_SHARE = "(super().forward(F.pad(x, self.pads)) / self.real_share).to(x.dtype)"
 
 BATCH_NORM = '''class BatchNorm(nn.BatchNorm2d):
     """nn.BatchNorm2d for images and flat values, but for its running variance.
@@ -85,12 +87,13 @@ ACTIVATIONS: dict[str, tuple[str, ...]] = {  # the function, and what follows it
 }
 
 
-def write_own_layers(write: SourceWriter, network: Network) -> None:
+def write_own_layers(write: SourceWriter, network: Network, mixed: bool) -> None:
     """Write the classes of the layers that torch has otherwise, where the network has them."""
     pools = [node for node in network.nodes if isinstance(node.layer, AvgPool)]
     norms = [node for node in network.nodes if isinstance(node.layer, LayerNorm)]
     if not all(_is_padded_by_module(node) for node in pools):
-        write(AVG_POOL.format(axes=axes_of(pools[0])) + "\n\n")
+        share = MIXED_SHARE if mixed else SHARE
+        write(AVG_POOL.format(axes=axes_of(pools[0]), share=share) + "\n\n")
     if any(isinstance(node.layer, BatchNorm) for node in network.nodes):
         write(BATCH_NORM + "\n\n")
     if spatial := [node for node in norms if axes_of(node)]:
@@ -99,7 +102,7 @@ def write_own_layers(write: SourceWriter, network: Network) -> None:
         write(LAYER_NORM.format(axes=axes, **orders) + "\n\n")
 
 
-def write_constructor(write: SourceWriter, node: Node) -> None:
+def write_constructor(write: SourceWriter, node: Node, mixed: bool) -> None:
     """Write the lines of `__init__` that make the layer."""
     if isinstance(node.layer, ChannelScale):
         initial = [f"({node.input_shape[-1]},)", repr(node.layer.initial)]
@@ -108,20 +111,35 @@ def write_constructor(write: SourceWriter, node: Node) -> None:
     if made := _constructor(node):
         write_call(write, f"self.{node.name} = {made[0]}", made[1], 2)
     layer = node.layer
-    if isinstance(layer, BatchNorm | LayerNorm | GroupNorm) and layer.scale != layer.offset:
-        if isinstance(layer, GroupNorm) and not layer.scale:
-            # torch 2.13 fails in the backward pass of a group norm with a bias and no weight.
-            write(f"del self.{node.name}.weight  # a constant one: torch fails without", 2)
-            ones = f"torch.ones({node.input_shape[-1]})"
-            write_call(write, f"self.{node.name}.register_buffer", ['"weight"', ones], 2)
-            return
+    if not isinstance(layer, BatchNorm | LayerNorm | GroupNorm):
+        return
+    if constant := _constant_weight(layer, mixed):
+        write(f"del self.{node.name}.weight  # a constant one: {constant}", 2)
+        ones = f"torch.ones({node.input_shape[-1]})"
+        write_call(write, f"self.{node.name}.register_buffer", ['"weight"', ones], 2)
+    elif layer.scale != layer.offset:
         lacking = "bias" if layer.scale else "weight"
         write_call(write, f"self.{node.name}.register_parameter", [f'"{lacking}"', "None"], 2)
 
 
-def write_forward(write: SourceWriter, node: Node, target: str = "x", source: str = "x") -> None:
+def _constant_weight(layer: BatchNorm | LayerNorm | GroupNorm, mixed: bool) -> str:
+    """Return why a norm without a scale is given one of ones; empty where it needs none."""
+    if layer.scale:
+        return ""
+    # torch 2.13 fails in the backward pass of a group norm with a bias and no weight.
+    if layer.offset and isinstance(layer, GroupNorm):
+        return "torch fails without"
+    if mixed and isinstance(layer, BatchNorm):
+        return "without, torch computes in bfloat16"
+    return ""
+
+
+def write_forward(
+    write: SourceWriter, node: Node, mixed: bool, target: str = "x", source: str = "x"
+) -> None:
     """Write the lines of `forward` that apply the layer to `source` and leave it as `target`."""
     name, start = node.name, f"{target} ="
+    narrow = ".bfloat16()" if mixed and _is_widened(node) else ""
     match node.layer:
         case Flatten() if axes := axes_of(node):
             permuted = f"{start} {source}.permute({channels_last(axes)})"
@@ -134,28 +152,38 @@ def write_forward(write: SourceWriter, node: Node, target: str = "x", source: st
         case Flatten():
             write(f"{start} {source}.flatten(1)  # {name}", 2)
         case GlobalAvgPool() | GlobalMaxPool():
-            write(f"{start} self.{name}({source}).flatten(1)", 2)
+            write(f"{start} self.{name}({source}).flatten(1){narrow}", 2)
         case ChannelScale():
             shape = f"[:{', None' * axes_of(node)}]" if axes_of(node) else ""
-            write(f"{start} {source} * self.{name}{shape}", 2)
+            factor = f"self.{name}{shape}"
+            write(f"{start} {source} * {f'{factor}.bfloat16()' if mixed else factor}", 2)
         case ActivationLayer() as layer if node.activation == "linear":
             folded = f"  # its {layer.function} is in the loss"
             is_noted = layer.function != "linear" and len(name + folded) <= WIDTH - 20
             write(f"{start} self.{name}({source}){folded if is_noted else ''}", 2)
         case ActivationLayer():
             function, arguments = activation(node.activation, source, node)
-            write_call(write, f"{start} {function}", arguments, 2, comment=name)
+            write_call(write, f"{start} {function}", arguments, 2, comment=name, end=narrow)
         case layer:
             if not _is_padded_by_module(node) and not isinstance(layer, AvgPool):
                 fill = ', value=float("-inf")' if isinstance(layer, MaxPool) else ""
                 write(f"{start} F.pad({source}, {_pads(node)}{fill})", 2)
                 source = target
-            value = f"self.{name}({source}){_cut(node)}"
+            wide = ".float()" if mixed and isinstance(layer, LayerNorm | GroupNorm) else ""
+            value = f"self.{name}({source}{wide}){_cut(node)}"
             if node.activation == "linear":
-                write(f"{start} {value}", 2)
+                write(f"{start} {value}{narrow}", 2)
             else:
                 function, arguments = activation(node.activation, value, node)
-                write_call(write, f"{start} {function}", arguments, 2)
+                write_call(write, f"{start} {function}", arguments, 2, end=narrow)
+
+
+def _is_widened(node: Node) -> bool:
+    """Whether autocast computes the layer in float32, on the CPU or on the GPU."""
+    is_pool = isinstance(node.layer, MaxPool | AvgPool | GlobalAvgPool | GlobalMaxPool)
+    is_volume_pool = is_pool and axes_of(node) == 3
+    is_norm = isinstance(node.layer, LayerNorm | GroupNorm)
+    return is_volume_pool or is_norm or node.activation == "softmax"
 
 
 def activation(kind: Activation, value: str, part: Part) -> tuple[str, list[str]]:

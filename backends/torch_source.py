@@ -5,7 +5,7 @@ from __future__ import annotations
 from backends.torch_blocks import write_model
 from backends.torch_layers import channels_first
 from harness.contract import SourceWriter
-from harness.spec import Adam, AdamW, Network, RmsProp, Sgd, Spec, infer
+from harness.spec import Adam, AdamW, GroupNorm, LayerNorm, Network, RmsProp, Sgd, Spec, infer
 
 CLIP = '''def clip_gradients(model):
     """Scale all gradients alike, so that the norm of them all is at most {limit}.
@@ -15,6 +15,18 @@ CLIP = '''def clip_gradients(model):
     gradients = [parameter.grad for parameter in model.parameters()]
     norm = nn.utils.get_total_norm(gradients)
     torch._foreach_mul_(gradients, {limit} / norm.clamp(min={limit}))'''
+
+MIXED_FORWARD = '''def forward(model, images):
+    """Return the logits, in float32.
+
+    Within, autocast has convolutions and dense layers round their weights to bfloat16.{norms}
+    """
+    with torch.autocast(images.device.type, torch.bfloat16):
+        return model(images)'''
+
+NORMS = """
+    Layer and group norms are float32: on the CPU, the gradients of a scale and an offset
+    would be sums in bfloat16."""
 
 TRAIN = '''def train_step(model, optimizer, images, targets):
     loss = loss_fn({forward}images), targets)
@@ -53,16 +65,17 @@ SEEN = {
 }
 
 
-def torch_source(spec: Spec, variant: str) -> str:
-    """Write the module, the loss, the optimizer and the training loop."""
+def torch_source(spec: Spec, variant: str, mixed: bool) -> str:
+    """Write the module, the loss, the optimizer and the training loop; `mixed` with bfloat16."""
     network = infer(spec)
     write = SourceWriter()
-    write(f'"""{spec.name} in PyTorch{", compiled" if variant == "compile" else ""}."""\n')
+    how = f"{', in bfloat16' if mixed else ''}{', compiled' if variant == 'compile' else ''}"
+    write(f'"""{spec.name} in PyTorch{how}."""\n')
     write("import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n")
-    write_model(write, spec, network)
+    write_model(write, spec, network, mixed)
     _write_loss(write, spec)
     _write_optimizer(write, spec, network)
-    _write_train(write, spec, variant)
+    _write_train(write, spec, variant, mixed)
     return write.text()
 
 
@@ -123,14 +136,19 @@ def _write_decaying(write: SourceWriter, spec: Spec, network: Network) -> tuple[
     return '[{"params": kernels}, {"params": others, "weight_decay": 0.0}]', argument
 
 
-def _write_train(write: SourceWriter, spec: Spec, variant: str) -> None:
+def _write_train(write: SourceWriter, spec: Spec, variant: str, mixed: bool) -> None:
     limit = spec.training.clip_norm
     if limit:
         write(CLIP.format(limit=repr(limit)) + "\n\n")
     if variant == "compile":
-        write("@torch.compile(dynamic=False)\ndef forward(model, images):")
+        write("@torch.compile(dynamic=False)")
+    if mixed:
+        has_norms = any(isinstance(n.layer, LayerNorm | GroupNorm) for n in infer(spec).nodes)
+        write(MIXED_FORWARD.format(norms=NORMS if has_norms else "") + "\n\n")
+    elif variant == "compile":
+        write("def forward(model, images):")
         write("return model(images)\n\n", 1)
-    forward = "forward(model, " if variant == "compile" else "model("
+    forward = "forward(model, " if mixed or variant == "compile" else "model("
     clip = "\n    clip_gradients(model)" if limit else ""
     axes = len(spec.input) - 1
     order = {"first": channels_first(axes), "sides": SIDES[axes], "seen": SEEN[axes]}

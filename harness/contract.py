@@ -6,8 +6,8 @@ constructor arguments, named by an entry point of the group `harness.backends`. 
 worker process of its own, and imports its framework in `prepare`, not before.
 
 At the border every array is NumPy, in canonical layout: images NHWC, convolution kernels
-`[kh, kw, in, out]`, dense kernels `[in, out]`, flattening in NHWC order. `T` below is the
-floating type of the session's precision.
+`[kh, kw, in, out]`, dense kernels `[in, out]`, flattening in NHWC order. Floating values are of the
+type that the setting's `storage` names.
 
 The calls come in this order: `prepare`, `versions`, `devices`, `source`, `open`; then, on the
 session, `load` and `reset` before anything else, `close` last.
@@ -28,7 +28,7 @@ from typing_extensions import get_protocol_members
 from harness.spec import Spec
 
 Device = Literal["cpu", "gpu"]
-Precision = Literal["float32", "float64"]
+Precision = Literal["float32", "float64", "bfloat16"]
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 Array = NDArray[Any]
@@ -36,11 +36,33 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """How a session is to run: one device, one precision, so many threads."""
+    """How a session is to run: one device, one precision, so many threads.
+
+    `float32` and `float64` are the type of everything. `bfloat16` is mixed precision, the same in
+    every backend:
+
+    - kept and computed in float32: parameters, the gradients that the optimizer gets, its slots
+      and its arithmetic, running statistics, statistics and normalisation within a norm with its
+      scale and offset, and everything from the logits on: loss and the gradient of the logits
+    - rounded to bfloat16, to nearest, ties to even: the images, the kernels and biases of
+      convolutions and dense layers and the factors of a channel_scale, each where it is used; and
+      what every layer and every block's sum or product returns, norms and logits included
+    - backwards likewise: the gradient of whatever was rounded is a bfloat16. So those of kernels
+      and biases have 8 bits when they come to be float32; those of a norm's scale and offset
+      may have 24.
+
+    Products are summed in at least float32, in whatever order; how an activation computes within
+    is the framework's own affair.
+    """
 
     device: Device = "cpu"
     precision: Precision = "float32"
     threads: int = 1
+
+    @property
+    def storage(self) -> Literal["float32", "float64"]:
+        """The type of parameters, and of all floating arrays at the border."""
+        return "float64" if self.precision == "float64" else "float32"
 
 
 @dataclass(frozen=True)
@@ -154,6 +176,8 @@ class Backend(Protocol):
         variants: the modules that each variant imports, by the variant's name; "" is the default
             one, the others are `name@variant` on the command line.
         in_all: whether `--backend all` includes it.
+        precisions: optional; by variant, those that it can. A variant that is not named can
+            float32 and float64, and is refused for others.
 
     """
 
@@ -170,8 +194,13 @@ class Backend(Protocol):
     def devices(self) -> list[DeviceInfo]:
         """Return the devices that the framework can use here; called after `prepare`."""
 
-    def source(self, spec: Spec, variant: str) -> str:
-        """Write the framework's own source of model, loss, optimizer and training step."""
+    def source(self, spec: Spec, variant: str, precision: Precision = "float32") -> str:
+        """Write the framework's own source of model, loss, optimizer and training step.
+
+        That of float32 and float64 is one, whose types are the session's to choose, so
+        `precision` is given for "bfloat16" only: to variants that name it in `precisions`. There
+        the source itself says what is rounded and where.
+        """
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> Session:
         """Import the source at `path` and build its model: the build phase."""

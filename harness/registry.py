@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points, packages_distributions, version
 from typing import Any, NamedTuple
@@ -44,7 +44,8 @@ class BackendInfo:
     """One variant of a backend, as a user names it.
 
     `target` is `module:Class`; `missing` lists modules that are not installed; `versions` those
-    of the modules it imports, from their metadata; `error` says why the class does not load.
+    of the modules it imports, from their metadata; `error` says why the class does not load;
+    `precisions` are those that it can.
     """
 
     backend: str
@@ -55,6 +56,7 @@ class BackendInfo:
     versions: dict[str, str]
     install: str
     error: str = ""
+    precisions: tuple[str, ...] = ("float32", "float64")
 
     @property
     def label(self) -> str:
@@ -99,7 +101,9 @@ def _variants(
             for m in modules
             if m not in missing and m in distributions
         }
-        infos.append(BackendInfo(name, variant, target, in_all, missing, versions, install))
+        info = BackendInfo(name, variant, target, in_all, missing, versions, install)
+        given = getattr(backend, "precisions", {}).get(variant, info.precisions)
+        infos.append(replace(info, precisions=tuple(given)))
     return infos
 
 
@@ -179,7 +183,8 @@ def _described(
         ended = f"the process that loads a plug-in ended with exit code {done.returncode}"
         return None, f"{ended}\n{said}" if said else ended
     items = json.loads(lines[0].removeprefix(MARK))
-    return [BackendInfo(**{**item, "missing": tuple(item["missing"])}) for item in items], ""
+    tuples = ("missing", "precisions")
+    return [BackendInfo(**item | {key: tuple(item[key]) for key in tuples}) for item in items], ""
 
 
 def print_description(target: str) -> None:

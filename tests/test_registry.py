@@ -202,6 +202,8 @@ def test_the_backends_of_this_project_are_described_without_their_frameworks():
     assert numpy.install == 'pip install "cnn-harness"'
     assert found["torch"].install == 'pip install "cnn-harness[torch]"'
     assert found["torch"].in_all
+    assert found["torch"].precisions == ("float32", "float64", "bfloat16")
+    assert found["tensorflow@session"].precisions == ("float32", "float64")
 
 
 def test_broken_plug_ins_do_not_hide_the_others(plugins):

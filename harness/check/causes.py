@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.check import layer_traps as layers
+from harness.check import mixed_traps as mixed
 from harness.check import training_traps as training
 from harness.check.evidence import Evidence
 from harness.check.variants import variants
@@ -40,8 +41,10 @@ def _mistaken_reference(evidence: Evidence) -> str:
 Trap = Callable[[Evidence], str]
 TRAPS: tuple[Trap, ...] = (
     layers.presence,
+    mixed.too_fine,
     layers.layout,
     layers.not_a_number,
+    mixed.too_coarse,
     training.not_trained,
     layers.other_mode,
     layers.softmax,

@@ -13,17 +13,16 @@ from harness.check.causes import likely_cause
 from harness.check.detective import Detective, reopen, start_reference
 from harness.check.evidence import Evidence
 from harness.check.material import Material
+from harness.check.mixed import asking_mixed, measured
 from harness.check.numeric import TOLERANCE as NUMERIC_TOLERANCE
 from harness.check.numeric import compare_numerically
 from harness.check.places import (
     Answer,
     Arrays,
     Judgement,
-    Measure,
     Place,
     Tolerances,
     judge,
-    root_mean_square,
     zero_gradients,
 )
 from harness.check.questions import RUNGS, Ask, asking, parts_of, seeded
@@ -35,7 +34,7 @@ from harness.check.tolerances import (
     perturbed,
     perturbed_images,
 )
-from harness.run.agreement import relative_difference
+from harness.run.agreement import Measure, relative_difference, root_mean_square
 from harness.run.bench import Bench
 from harness.run.cell import Cell
 
@@ -163,6 +162,8 @@ class Ladder:
         precision, ask = self.bench.plan.precision, self.reference.ask
         fixed = fixed_tolerance(part, precision)
         question = asking(part, self.material, self.trained)
+        if precision == "bfloat16" and part != "structure":
+            return self._prepare_mixed(part)
         if part == "structure":
             right = questions.wanted_structure(self.material)
             return Step(part, question, right, lambda place: fixed)
@@ -178,10 +179,7 @@ class Ladder:
             self.gradients = answer
             self._check_the_reference()
         if part == "trajectory":
-            # In either precision, everyone is then evaluated with the very same weights.
-            final = f"after step {self.material.steps}"
-            kept = {place.path: value for place, value in answer.items() if place.topic == final}
-            self.trained = {path: value.astype(np.float32) for path, value in kept.items()}
+            self._keep_the_trained(answer)
         if part in ("update", "trajectory") and precision == "float32":
             tolerances = by_growth(answer, self._perturbed(part))
             return Step(part, question, answer, tolerances, root_mean_square)
@@ -203,6 +201,34 @@ class Ladder:
             return [question(seeded(cell.ask, seed)) for seed in GROWTH_SEEDS]
         finally:
             cell.worker.kill()
+
+    def _prepare_mixed(self, part: str) -> Step:
+        """Ask the reference what is right, and how far roundings may take others.
+
+        Its gradients are not checked by differences here: a loss of rounded numbers has steps.
+        """
+        answer, tolerances, measure = measured(
+            part, self.material, self.trained, self.reference.ask
+        )
+        if part == "trajectory":
+            self._keep_the_trained(answer)
+        question = asking_mixed(part, self.material, self.trained)
+        if part != "evaluation":
+            return Step(part, question, answer, tolerances, measure)
+        bound = tolerances(Place("test set", "logits"))
+        return Step(
+            part,
+            lambda ask: settled(question(ask), answer, bound, self.material),
+            settled(answer, answer, bound, self.material),
+            lambda place: 0.0 if place.path == PREDICTIONS else tolerances(place),
+            measure,
+        )
+
+    def _keep_the_trained(self, answer: Answer) -> None:
+        """In every precision, everyone is then evaluated with the very same weights."""
+        final = f"after step {self.material.steps}"
+        kept = {place.path: value for place, value in answer.items() if place.topic == final}
+        self.trained = {path: value.astype(np.float32) for path, value in kept.items()}
 
     def _check_the_reference(self) -> None:
         """See that its gradients, differentiated by hand, are the slopes of its loss."""

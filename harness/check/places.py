@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.run.agreement import ROUNDING, relative_difference
+from harness.run.agreement import ROUNDING, Measure, relative_difference
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -29,7 +29,6 @@ class Place(NamedTuple):
 
 Answer = dict[Place, Array]  # in the order in which it is computed
 Tolerances = Callable[[Place], float]
-Measure = Callable[[Array | None, Array, float | None], float]
 
 
 @dataclass(frozen=True)
@@ -89,17 +88,3 @@ def zero_gradients(right: Mapping[Place, Array]) -> dict[Place, float]:
     }
     largest = max(sizes.values(), default=0.0)
     return {place: largest for place, size in sizes.items() if size < ROUNDING * largest}
-
-
-def root_mean_square(left: Array | None, right: Array, scale: float | None = None) -> float:
-    """Return `|left - right| / |right|` in the Euclidean norm; infinite where shapes differ.
-
-    In float32, Adam gives a gradient that is zero but for rounding a sign at random: the largest
-    difference of millions of weights is then always that of such a one, and tells nothing.
-    """
-    if left is None or left.shape != right.shape:
-        return math.inf
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = float(np.linalg.norm((left.astype(np.float64) - right).ravel()))
-    size = float(np.linalg.norm(right.astype(np.float64).ravel())) if scale is None else scale
-    return difference / size if size > 0 else difference

@@ -109,7 +109,7 @@ def evaluation(ask: Ask, material: Material, trained: Arrays) -> Answer:
 
 
 def seeded(ask: Ask, seed: int) -> Ask:
-    """Return `ask` with this seed in every reset; the reference that rounds worse draws by it."""
+    """Return `ask` with this seed in every reset; a reference that rounds otherwise draws by it."""
 
     def asked(command: str, *arrays: Any, **fields: Any) -> tuple[dict[str, Any], Arrays]:
         return ask(command, *arrays, **{**fields, **({"seed": seed} if command == "reset" else {})})

@@ -1,4 +1,4 @@
-"""How much may differ on each rung: stated in float64, measured in float32.
+"""How much may differ on each rung: stated in float64, measured in float32 (and in `mixed`).
 
 In float32 a training is not to be compared with a fixed bound: what rounding leaves grows from
 step to step, in one network more than in another. So the float64 reference itself is trained from
@@ -13,6 +13,7 @@ than rounding reaches meets the same places.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -23,12 +24,11 @@ from harness.check.places import (
     Array,
     Place,
     Tolerances,
-    root_mean_square,
     zero_gradients,
 )
 from harness.contract import Precision
 from harness.run.agreement import TOLERANCE as OF_A_RUN
-from harness.run.agreement import relative_difference
+from harness.run.agreement import Measure, relative_difference, root_mean_square
 from harness.spec import Adam, AdamW, Optimizer
 
 FLOAT64 = {
@@ -55,18 +55,24 @@ def fixed_tolerance(part: str, precision: Precision) -> float:
     return OF_A_RUN[precision]
 
 
-def by_growth(right: Answer, perturbed: list[Answer]) -> Tolerances:
+def by_growth(
+    right: Answer,
+    perturbed: list[Answer],
+    measure: Measure = root_mean_square,
+    floor: Callable[[Place], float] = lambda place: GROWTH_FLOOR,
+    factor: float = GROWTH_FACTOR,
+) -> Tolerances:
     """Return bounds for a rung that trains, from what perturbed references made of it.
 
     The loss of a step may differ by as much as that of any step before.
     """
     bounds, so_far = {}, 0.0
     for place, value in right.items():
-        grown = max(root_mean_square(answer.get(place), value) for answer in perturbed)
+        grown = max(measure(answer.get(place), value, None) for answer in perturbed)
         if place.path == "loss":
             so_far = grown = max(so_far, grown)
-        bounds[place] = max(GROWTH_FACTOR * grown, GROWTH_FLOOR)
-    return lambda place: bounds.get(place, GROWTH_FLOOR)
+        bounds[place] = max(factor * grown, floor(place))
+    return lambda place: bounds.get(place, floor(place))
 
 
 def by_rounding(

@@ -27,7 +27,7 @@ def check(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
     ] = "mnist-2conv",
-    precision: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    precision: Annotated[str, typer.Option(help="float64, float32 or bfloat16.")] = "float64",
     device: Annotated[str, typer.Option(help="cpu, gpu, or all that each backend reports.")] = (
         "cpu"
     ),

@@ -34,7 +34,7 @@ def predict(
     device: Annotated[
         str, typer.Option(help="cpu, gpu, or all that each backend reports.")
     ] = "cpu",
-    precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
     threads: Annotated[
         int | None, typer.Option(help="CPU cores for each backend; all, if not given.")
     ] = None,

@@ -40,7 +40,7 @@ def run(
     ] = False,
     epochs: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
-    precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
     environment: Annotated[
         str,
         typer.Option(help="tuned: as each framework's experts set it; stock: as it comes."),

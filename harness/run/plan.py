@@ -98,6 +98,7 @@ def make_plan(
                 f"backend {REFERENCE!r} is the reference that all others are compared with in "
                 "every run; it is not timed against them. Try: --backend all"
             )
+    _check_precision(precision, backends)
     training = spec.training.model_copy(update={"epochs": epochs, "batch_size": batch_size})
     return Plan(
         spec=spec.model_copy(update={"training": training}),
@@ -162,6 +163,16 @@ def _check_word(option: str, value: str, allowed: tuple[str, ...]) -> None:
         raise UsageError(
             f"{option} {value!r}; allowed: {', '.join(allowed)}.{hint} Try: {option} {allowed[0]}"
         )
+
+
+def _check_precision(precision: str, backends: list[BackendInfo]) -> None:
+    """Refuse backends that would compute in another precision than was asked for."""
+    lacking = [info for info in backends if precision not in info.precisions]
+    able = [info.label for info in backends if precision in info.precisions]
+    if lacking:
+        known = "; ".join(f"{info.label} can {' and '.join(info.precisions)}" for info in lacking)
+        instead = f"--backend {','.join(able)}" if able else "--precision float32"
+        raise UsageError(f"--precision {precision!r}: {known}. Try: {instead}")
 
 
 def check_fit(spec: Spec, outputs: int, dataset: Dataset) -> None:

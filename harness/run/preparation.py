@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.contract import Device
 from harness.errors import UsageError, WorkerError
 from harness.machine import may_have_gpu
-from harness.run.agreement import check_batch, check_parameters, compare
+from harness.run.agreement import MOVED_SEEDS, check_batch, check_parameters, compare
 from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench
 from harness.run.blocks import Block, steps_per_block, training_blocks
@@ -136,7 +136,7 @@ def check_network(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
     seed = plan.seeds[0]
     parameters = check_parameters(bench.initial(seed))
 
-    def answer(cell: Cell) -> dict[str, NDArray[Any]]:
+    def answer(cell: Cell, seed: int = seed) -> dict[str, NDArray[Any]]:
         cell.ask("reset", parameters, seed=seed)
         fields, arrays = cell.ask("gradients", batch)
         return {**arrays, "loss": np.array(fields["loss"])}
@@ -148,11 +148,13 @@ def check_network(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
         end_import(reference)
         open_cell(reference, bench.folder, bench.scratch)
         right = answer(reference)
+        is_mixed = plan.precision == "bfloat16"
+        moved = [answer(reference, seed) for seed in MOVED_SEEDS] if is_mixed else []
     finally:
         reference.worker.close()
 
     def check(cell: Cell) -> None:
-        agreement = compare(answer(cell), right, plan.precision)
+        agreement = compare(answer(cell), right, plan.precision, moved)
         cell.facts["equivalent"] = agreement.equivalent
         cell.facts["equivalence_difference"] = agreement.difference
         cell.facts["equivalence_where"] = agreement.where

@@ -57,7 +57,7 @@ class Worker:
         self.spec = spec_from_json(fields["spec"])
         path = Path(fields["source"])
         if not fields.get("given", False):
-            path.write_text(self.backend.source(self.spec, self.variant), encoding="utf-8")
+            path.write_text(self._source(), encoding="utf-8")
         started = perf_counter()
         self.session = self.backend.open(path, self.spec, self.variant, self.setting)
         seconds = perf_counter() - started
@@ -66,6 +66,12 @@ class Worker:
         self.data = Path(fields["data"])
         self.session.load(self._array("train_images"), self._array("train_targets"))
         return {"seconds": seconds}, {}
+
+    def _source(self) -> str:
+        """Have the source written; only for bfloat16 is it another one."""
+        if self.setting.precision == "bfloat16":
+            return self.backend.source(self.spec, self.variant, "bfloat16")
+        return self.backend.source(self.spec, self.variant)
 
     def load(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Put other training images, as many, in the place of the first; the targets stay."""

@@ -19,6 +19,7 @@ LABELS = [
     for label, info in backends().items()
     if not info.error and label != "numpy@rounded"  # whose source is that of numpy
 ]
+MIXED = [f"{label}_bfloat16" for label in LABELS if "bfloat16" in backends()[label].precisions]
 
 
 def renamed(spec: Spec) -> tuple[Spec, dict[str, str]]:
@@ -85,7 +86,7 @@ def ruff(*arguments):
 def test_two_processes_write_the_same_whatever_the_hash_seed(sources):
     write(sources, "again", hash_seed=2)
     files = sorted((sources / "written").iterdir())
-    assert len(files) == (len(LABELS) + 1) * len(NETWORKS) * 3
+    assert len(files) == (len(LABELS) + 1 + len(MIXED)) * len(NETWORKS) * 3
     for path in files:
         assert path.read_text() == (sources / "again" / path.name).read_text(), path.name
 
@@ -96,7 +97,7 @@ def test_what_a_worker_imports_is_what_is_written(lab, sources, case, study):
     assert lab.bench(case.label).source(case.network).read_text() == written.read_text()
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", [*LABELS, *MIXED])
 def test_sources_are_clean_for_ruff(sources, label):
     files = [str(path) for path in sources.glob(f"written/*.as-is_{label}.py")]
     assert len(files) == len(NETWORKS)
@@ -104,7 +105,7 @@ def test_sources_are_clean_for_ruff(sources, label):
     ruff("format", "--isolated", "--no-cache", "--check", "--line-length", "100", *files)
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", [*LABELS, *MIXED])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_sources_compile_and_end_in_one_newline(sources, label, name):
     text = (sources / "written" / f"{name}.as-is_{label}.py").read_text()
@@ -114,7 +115,7 @@ def test_sources_compile_and_end_in_one_newline(sources, label, name):
     assert text.isascii()
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", [*LABELS, *MIXED])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_only_names_of_layers_are_those_of_the_spec(sources, label, name):
     text = (sources / "written" / f"{name}.renamed_{label}.py").read_text()

@@ -1,4 +1,7 @@
-"""Write the source of every spec by every backend: python write_sources.py FOLDER SPEC.json ..."""
+"""Write the source of every spec by every backend: python write_sources.py FOLDER SPEC.json ...
+
+Those of bfloat16 are written beside the others by the backends that can.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ def main(folder, *specs):
             spec = spec_from_json(path.read_text())
             source = backend.source(spec, info.variant)
             Path(folder, f"{path.stem}_{info.label}.py").write_text(source)
+            if "bfloat16" in info.precisions:
+                source = backend.source(spec, info.variant, "bfloat16")
+                Path(folder, f"{path.stem}_{info.label}_bfloat16.py").write_text(source)
 
 
 if __name__ == "__main__":

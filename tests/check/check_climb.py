@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from harness.check.check import check, prepare_material
 from harness.check.report import CheckFolder
+from harness.contract import Precision
 from harness.registry import BackendInfo
 from harness.run.listener import Listener
 from harness.run.plan import make_plan
@@ -45,7 +48,8 @@ NUMPY = BackendInfo(
 
 def climb(folder: Path, *variants: str, model: str = MODEL, steps: int = 12, **options):
     """Check fakes, and return what the JSON says."""
-    known = [*map(fake, variants), NUMPY]
+    fakes = [replace(fake(variant), precisions=get_args(Precision)) for variant in variants]
+    known = [*fakes, NUMPY]
     options = {"device": "cpu", "threads": 1, "precision": "float64", **options}
     plan = make_plan(parse_spec(model, "small"), "check", known[:-1], known, timed=False, **options)
     out = CheckFolder(folder)

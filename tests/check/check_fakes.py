@@ -10,6 +10,7 @@ import numpy as np
 from check_edits import EDITS
 
 from backends.numpy_backend import NumpyBackend, NumpySession
+from backends.numpy_mixed import Mixed, to_bfloat16
 from harness.contract import import_source
 
 SUMMED = """
@@ -181,13 +182,75 @@ class Raising(NumpySession):
         raise ValueError("no kernel for this shape")
 
 
+class Exact(NumpySession):
+    """Rounds nothing, whatever the precision."""
+
+    def __init__(self, module, spec):
+        super().__init__(module, spec)
+        self.rounds = False
+
+
+class Half(NumpySession):
+    """Rounds to float16, which has ten bits, as it would to bfloat16, which has seven."""
+
+    def _forward(self, images, masks, training):
+        self.mixed.rounded = lambda x: x.astype(np.float16).astype(np.float64)
+        return super()._forward(images, masks, training)
+
+
+class Narrow(NumpySession):
+    """Keeps its parameters in bfloat16."""
+
+    def reset(self, parameters, seed):
+        super().reset({path: to_bfloat16(value) for path, value in parameters.items()}, seed)
+
+
+class Narrowed(NumpySession):
+    """Rounds its parameters to bfloat16 after each step."""
+
+    def train(self, order, learning_rates, masks=None):
+        losses = []
+        for step in range(len(order)):
+            given = None if masks is None else masks[step : step + 1]
+            losses.append(
+                super().train(order[step : step + 1], learning_rates[step : step + 1], given)
+            )
+            for layer in self.leaves:
+                layer.parameters = {k: to_bfloat16(v) for k, v in layer.parameters.items()}
+        return np.concatenate(losses)
+
+
+class Moments(NumpySession):
+    """Computes the batch's mean and variance in bfloat16."""
+
+    def __init__(self, module, spec):
+        super().__init__(module, spec)
+        norm = self.owners["bn1"]
+        moments = norm.moments
+
+        def rounded(x, training):
+            mean, variance = map(to_bfloat16, moments(x, training))
+            norm.batch = {"mean": mean, "variance": variance}
+            return mean, variance
+
+        norm.moments = rounded
+
+
+class Logits(NumpySession):
+    """Computes the loss in bfloat16."""
+
+    def gradients(self, images, targets, masks=None):
+        found = super().gradients(images, targets, masks)
+        return replace(found, loss=float(to_bfloat16(np.array([found.loss]))[0]))
+
+
 class Faulty(NumpyBackend):
     """What its variant says."""
 
     name = "fake"
     variants: ClassVar = {"": ("numpy",)}
 
-    def source(self, spec, variant):
+    def source(self, spec, variant, precision="float32"):
         text = super().source(spec, variant)
         if variant in EDITS:
             old, new = EDITS[variant]
@@ -197,4 +260,7 @@ class Faulty(NumpyBackend):
 
     def open(self, path, spec, variant, setting):
         kind = globals().get(variant.title(), Plain) if variant not in EDITS else Plain
-        return kind(import_source(path), spec)
+        session = kind(import_source(path), spec)
+        if setting.precision == "bfloat16" and getattr(session, "rounds", True):
+            session.mixed = Mixed(session.layers)
+        return session

@@ -152,6 +152,7 @@ BAD = {
     "unknown backend": ("-b", "twix"),
     "--device 'tpu'": ("--device", "tpu"),
     "--precision 'float16'": ("--precision", "float16"),
+    "--precision 'bfloat16': fake@plain can float32 and float64": ("--precision", "bfloat16"),
     "holds a check already": ("--out", "old"),
     "unknown model": ("--model", "mnist-3conv"),
 }

@@ -137,6 +137,7 @@ BAD = {
     "--timeout nan; allowed": ("--timeout", "nan"),
     "--block-steps 0; allowed": ("--block-steps", "0"),
     "--precision 'float16'; allowed": ("--precision", "float16"),
+    "can float32 and float64. Try: --precision float32": ("--precision", "bfloat16"),
     "--environment 'tunde'": ("--environment", "tunde"),
     "Invalid value for '--epochs'": ("--epochs", "many"),
     "No such option": ("--epoch", "3"),

@@ -47,7 +47,7 @@ def test_the_same_arrays_agree_exactly():
     assert agreement.difference == 0.0
 
 
-@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_difference_up_to_the_tolerance_agrees_and_a_larger_one_does_not(precision):
     tolerance = TOLERANCE[precision]
     logits = RIGHT["logits"].copy()
@@ -59,6 +59,29 @@ def test_a_difference_up_to_the_tolerance_agrees_and_a_larger_one_does_not(preci
     assert not above.equivalent
     assert within.where == above.where == "logits"
     assert above.difference == pytest.approx(1.01 * tolerance, rel=1e-3)
+
+
+def test_in_bfloat16_the_norm_of_a_difference_counts_and_not_its_largest_value():
+    right = {"logits": np.ones((10, 10))}
+    one_off = right["logits"].copy()
+    one_off[3, 4] += 9.9 * TOLERANCE["bfloat16"]
+    assert compare({"logits": one_off}, right, "bfloat16").equivalent
+    assert not compare({"logits": one_off}, right, "float32").equivalent
+    all_off = right["logits"] * (1 + 1.01 * TOLERANCE["bfloat16"])
+    assert not compare({"logits": all_off}, right, "bfloat16").equivalent
+
+
+def test_in_bfloat16_what_moved_roundings_come_to_is_allowed_three_times():
+    right = {"logits": np.ones((10, 10)), "loss": np.array(2.0)}
+    moved = [{**right, "logits": right["logits"] * factor} for factor in (1.1, 0.98)]
+    within = compare({**right, "logits": right["logits"] * 1.29}, right, "bfloat16", moved)
+    assert within.equivalent
+    assert within.tolerance == pytest.approx(0.3)
+    assert not compare(
+        {**right, "logits": right["logits"] * 1.31}, right, "bfloat16", moved
+    ).equivalent
+    loss = compare({**right, "loss": np.array(2.1)}, right, "bfloat16", moved)
+    assert (loss.where, loss.equivalent) == ("loss", False)
 
 
 def test_the_worst_array_is_named_wherever_it_stands():
