@@ -28,16 +28,22 @@ def network_hash(spec: Spec) -> str:
 def newest_check(wanted: Row, checks: Path = CHECKS) -> str:
     """Return `verified`, `differs at RUNG: WHERE`, or `not checked`, of the columns `KEYS`.
 
-    A check in either precision counts; one in which the backend failed proves nothing.
+    A check in float32 or float64 counts for both, as their source is the same; that of bfloat16 is
+    another. One in which the backend failed proves nothing.
     """
     found = []
     for rows in _checks(checks):
         own = [row for row in rows if all(row.get(key) == wanted[key] for key in KEYS)]
         own = [row for row in own if row.get("rung") != "finite differences"]
+        own = [row for row in own if _is_mixed(row) == _is_mixed(wanted)]
         answer = _answer(own)
         if answer:
             found.append((own[0].get("finished_at") or "", answer))
     return max(found)[1] if found else "not checked"
+
+
+def _is_mixed(row: Row) -> bool:
+    return row.get("precision") == "bfloat16"
 
 
 def _checks(folder: Path) -> Iterator[list[Row]]:

@@ -57,6 +57,7 @@ def _look_up_check(bench: Bench, cell: Cell) -> None:
         **{key: str(value) for key, value in cell.keys.items()},
         "versions": str(cell.facts["versions"]),
         "network_hash": network_hash(bench.plan.spec),
+        "precision": bench.plan.precision,
         "machine_key": bench.machine_key,
     }
     cell.facts["checked"] = newest_check(wanted)

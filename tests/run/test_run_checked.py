@@ -11,7 +11,7 @@ from harness.run.checked import KEYS, network_hash, newest_check
 from harness.spec import load_spec
 
 WANTED = {key: f"the {key}" for key in KEYS}
-COLUMNS = [*KEYS, "rung", "status", "where", "finished_at"]
+COLUMNS = [*KEYS, "precision", "rung", "status", "where", "finished_at"]
 
 
 @pytest.fixture
@@ -60,6 +60,20 @@ def test_a_check_in_which_the_backend_failed_is_none(write, tmp_path):
 def test_a_check_of_anything_else_does_not_count(write, tmp_path, key):
     write("a", "ok", **{key: "another"})
     assert newest_check(WANTED, tmp_path) == "not checked"
+
+
+@pytest.mark.parametrize(
+    ("checked", "run", "answer"),
+    [
+        ("float64", "float32", "verified"),
+        ("bfloat16", "bfloat16", "verified"),
+        ("bfloat16", "float32", "not checked"),
+        ("float64", "bfloat16", "not checked"),
+    ],
+)
+def test_a_check_of_bfloat16_counts_for_bfloat16_only(write, tmp_path, checked, run, answer):
+    write("a", "ok", precision=checked)
+    assert newest_check({**WANTED, "precision": run}, tmp_path) == answer
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a,b\n1,2\n", os.urandom(500)])
