@@ -16,7 +16,7 @@ run: $(VENV)/installed
 	$(BIN)/python -m harness run --backend all $(ARGS)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -56,6 +56,9 @@ class KerasSession:
         self.device = f"{setting.device}:0"
         self.model = module.make_model()
         self.optimizer = module.make_optimizer(self.model)
+        if setting.precision == "float64" and self.optimizer.weight_decay:
+            # TensorFlow would make float32 of a Python float before Keras casts it to float64.
+            self.optimizer.weight_decay = np.float64(self.optimizer.weight_decay)
         by_name = {layer.name: layer for layer in self.model.layers}
         self.layers = {node.path: by_name[layer_name(node.path)] for node in self.network.nodes}
         order = {id(v): number for number, v in enumerate(self.model.trainable_variables)}

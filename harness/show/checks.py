@@ -54,6 +54,8 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
         for rung in backend["rungs"]:
             if rung["rung"] == ACCURACY and rung["cause"]:
                 found.append(_accuracy(backend["label"], rung))
+            elif rung["status"] == "ok" and rung["cause"]:
+                found.append(_note(backend["label"], rung))
             elif rung["status"] == "differs":
                 found.append(_difference(backend["label"], rung))
             elif rung["status"] not in ("ok", "not reached"):
@@ -73,6 +75,12 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
     if not any(rung["rung"] == ACCURACY for b in backends for rung in b["rungs"]):
         found.append("Accuracy over seeds was not compared. Try: --seeds 5 --dataset digits")
     return found
+
+
+def _note(label: str, rung: Mapping[str, Any]) -> str:
+    where = f"{rung['where']} ({rung['topic']})"
+    size = f"{float(rung['difference']):.1e}, allowed {float(rung['tolerance']):.0e}"
+    return f"{label}, {rung['rung']}: {where} differs by {size}: {rung['cause']}"
 
 
 def _accuracy(label: str, rung: Mapping[str, Any]) -> str:

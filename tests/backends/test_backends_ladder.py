@@ -425,7 +425,12 @@ def test_there_are_enough_mutants_and_each_is_another():
 NETWORKS = ("norms", "activations", "groups", "averages", "blocks", "transposes", "pools")
 
 
-@pytest.mark.parametrize("label", [pytest.param("torch", marks=installed("torch"))])
-@pytest.mark.parametrize("name", NETWORKS)
+CLIMBS = [("torch", name) for name in NETWORKS]
+CLIMBS += [(label, "groups") for label in ("keras", "tensorflow", "flax")]  # a decay of 0.7
+
+
+@pytest.mark.parametrize(
+    ("label", "name"), [pytest.param(*climb, marks=installed(climb[0])) for climb in CLIMBS]
+)
 def test_without_a_mistake_it_climbs_to_the_top(lab, label, name):
     assert Climber(lab, label, name).climb() == ("", "")
