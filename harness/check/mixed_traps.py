@@ -18,6 +18,6 @@ def too_fine(evidence: Evidence) -> str:
 def too_coarse(evidence: Evidence) -> str:
     """What should be float32, rounded to bfloat16."""
     found, right = evidence.here
-    if found.size and not share_too_fine(found) and share_too_fine(right) > 0.5:
+    if found.any() and not share_too_fine(found) and share_too_fine(right) > 0.5:
         return "as kept or computed in bfloat16"
     return ""
