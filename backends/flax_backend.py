@@ -223,7 +223,7 @@ class FlaxSession:
         found = {}
         for slot in self.optimizer.slots:
             kept = tree_utils.tree_get(self.state_now.opt_state, SLOTS[self.optimizer.type, slot])
-            # optax's RMSprop keeps the velocity of its updates, which are subtracted from nothing.
+            # optax's RMSprop turns the sign before its momentum, and keeps the velocity so.
             sign = -1 if (self.optimizer.type, slot) == ("rmsprop", "velocity") else 1
             values = self._by_path([kept])
             found |= {f"{path}.{slot}": sign * value for path, value in values.items()}

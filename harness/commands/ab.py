@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import AsJson, Plugins
+from harness.commands.options import AsJson, DatasetName, Model, Plugins, Quiet, Timeout
 from harness.commands.reporting import (
     GithubAnnotations,
     GithubSummary,
@@ -36,12 +36,8 @@ def ab(
     a: Annotated[str, typer.Argument(help="A backend, or name@variant: the old side.")],
     b: Annotated[str, typer.Argument(help="The new side, which the verdict is on.")],
     plugin: Plugins = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
-    ] = "mnist-2conv",
-    dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
-    ] = "digits",
+    model: Model = "mnist-2conv",
+    dataset: DatasetName = "digits",
     device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     measure: Annotated[
         str, typer.Option(help="train, predict, compile; several by commas.")
@@ -80,9 +76,7 @@ def ab(
     block_steps: Annotated[
         int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for one answer of a backend.")
-    ] = 900.0,
+    timeout: Timeout = 900.0,
     with_control: Annotated[
         bool, typer.Option("--control", help="Then measure A against itself, in as many pairs.")
     ] = False,
@@ -98,7 +92,7 @@ def ab(
     junit: Junit = None,
     github_annotations: GithubAnnotations = False,
     github_summary: GithubSummary = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say whether B is slower than A, from pairs of fresh processes that take turns."""
     from rich.console import Console

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import AsJson, Plugins
+from harness.commands.options import (
+    AsJson,
+    BackendNames,
+    DatasetName,
+    Model,
+    Plugins,
+    Quiet,
+    Timeout,
+)
 
 EPILOG = (
     "Examples:\n\n"
@@ -19,21 +27,10 @@ EPILOG = (
 
 
 def calibrate(
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            "--backend",
-            "-b",
-            help="Names, name@variant, globs, by commas; or all. All, without --plugin.",
-        ),
-    ] = None,
+    backend: BackendNames = None,
     plugin: Plugins = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
-    ] = "mnist-2conv",
-    dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
-    ] = "digits",
+    model: Model = "mnist-2conv",
+    dataset: DatasetName = "digits",
     device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     measure: Annotated[
         str, typer.Option(help="train, predict, compile; several by commas.")
@@ -46,14 +43,12 @@ def calibrate(
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
     environment: Annotated[str, typer.Option(help="tuned or stock.")] = "tuned",
-    timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for one answer of a backend.")
-    ] = 900.0,
+    timeout: Timeout = 900.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the pairs; results/ab/TIME-ID, if not given.")
     ] = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure how much identical code seems to differ here; ab plans by it."""
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import AsJson, BackendNames, Plugins
+from harness.commands.options import AsJson, BackendNames, Model, Plugins, Quiet, Threads, Timeout
 
 EPILOG = (
     "Examples:\n\n"
@@ -24,9 +24,7 @@ EPILOG = (
 def check(
     backend: BackendNames = None,
     plugin: Plugins = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
-    ] = "mnist-2conv",
+    model: Model = "mnist-2conv",
     precision: Annotated[str, typer.Option(help="float64, float32 or bfloat16.")] = "float64",
     device: Annotated[str, typer.Option(help="cpu, gpu, or all that each backend reports.")] = (
         "cpu"
@@ -45,18 +43,14 @@ def check(
         int | None, typer.Option(help="Of each training; the model's own, if not given.")
     ] = None,
     margin: Annotated[float, typer.Option(help="Points of accuracy that do not matter.")] = 1.0,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU cores for each backend; all, if not given.")
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for one answer of a backend.")
-    ] = 900.0,
+    threads: Threads = None,
+    timeout: Timeout = 900.0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for what was found; results/checks/TIME-ID, if not given."),
     ] = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Prove that backends compute the same network, or name the first layer that differs."""
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import AsJson
+from harness.commands.options import AsJson, Timeout
 
 EPILOG = (
     "Examples:\n\n"
@@ -26,9 +26,7 @@ def fuzz(
         str,
         typer.Option("--backend", "-b", help="Names, name@variant, globs, by commas; or all."),
     ] = "all",
-    timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for one answer of a backend.")
-    ] = 300.0,
+    timeout: Timeout = 300.0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for what is found; results/fuzz/TIME-ID, if not given."),

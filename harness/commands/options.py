@@ -24,6 +24,15 @@ Plugins = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
+]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
+]
+Threads = Annotated[int | None, typer.Option(help="CPU cores for each backend; all, if not given.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for one answer of a backend.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")]
 
 
 def print_objects(objects: list[dict[str, Any]], as_json: bool, columns: dict[str, Any]) -> None:

@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import AsJson, BackendNames, Plugins
+from harness.commands.options import (
+    AsJson,
+    BackendNames,
+    DatasetName,
+    Plugins,
+    Quiet,
+    Threads,
+    Timeout,
+)
 
 EPILOG = (
     "Examples:\n\n"
@@ -28,25 +36,19 @@ def predict(
         str | None,
         typer.Option("--model", "-m", help="Instead of the spec inside the file of weights."),
     ] = None,
-    dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
-    ] = "digits",
+    dataset: DatasetName = "digits",
     device: Annotated[
         str, typer.Option(help="cpu, gpu, or all that each backend reports.")
     ] = "cpu",
     precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
-    threads: Annotated[
-        int | None, typer.Option(help="CPU cores for each backend; all, if not given.")
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for one answer of a backend.")
-    ] = 900.0,
+    threads: Threads = None,
+    timeout: Timeout = 900.0,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the logits of each backend to this .npz file."),
     ] = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Predict a test set from saved weights, in any framework, and compare the logits."""
     from rich.console import Console

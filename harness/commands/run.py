@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import BackendNames, Plugins
+from harness.commands.options import (
+    BackendNames,
+    DatasetName,
+    Model,
+    Plugins,
+    Quiet,
+    Threads,
+    Timeout,
+)
 
 EPILOG = (
     "Examples:\n\n"
@@ -24,12 +32,8 @@ EPILOG = (
 def run(
     backend: BackendNames = None,
     plugin: Plugins = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
-    ] = "mnist-2conv",
-    dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
-    ] = "digits",
+    model: Model = "mnist-2conv",
+    dataset: DatasetName = "digits",
     device: Annotated[
         str, typer.Option(help="cpu, gpu, or all that each backend reports.")
     ] = "all",
@@ -45,15 +49,11 @@ def run(
         str,
         typer.Option(help="tuned: as each framework's experts set it; stock: as it comes."),
     ] = "tuned",
-    threads: Annotated[
-        int | None, typer.Option(help="CPU cores for each backend; all, if not given.")
-    ] = None,
+    threads: Threads = None,
     block_steps: Annotated[
         int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for one answer of a backend.")
-    ] = 900.0,
+    timeout: Timeout = 900.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; results/TIME-ID, if not given.")
     ] = None,
@@ -65,7 +65,7 @@ def run(
         bool,
         typer.Option("--save-weights", help="Keep what was trained, in weights/ of the results."),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a model in several frameworks, check that they agree, and time them."""
     from rich.console import Console
