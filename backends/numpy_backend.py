@@ -88,10 +88,12 @@ class NumpyBackend:
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> NumpySession:
         """Build the list of layers; the variant `rounded` moves what goes into each."""
-        from backends.numpy_rounded import RoundedSession  # which is built on this module
+        from backends.numpy_rounded import UNIT, RoundedSession  # which is built on this module
 
-        kind = RoundedSession if variant == "rounded" else NumpySession
-        session = kind(import_source(path), spec)
+        module = import_source(path)
+        if variant == "rounded":
+            return RoundedSession(module, spec, UNIT[setting.precision])
+        session = NumpySession(module, spec)
         if setting.precision == "bfloat16":
             session.mixed = Mixed(session.layers)
         return session

@@ -1,9 +1,10 @@
 """The reference as if it rounded worse: what does rounding alone make of a network?
 
 Frameworks add in other orders, so each rounds otherwise. Whatever goes into a layer, forward and
-backward, is moved here by some roundings of float64, each value up or down at random, and so are
-the weights. A sum so computed is a right one of such inputs (Wilkinson's backward analysis):
-what differs no more than this does from the reference cannot be told from rounding.
+backward, is moved here by some roundings of the precision asked for, each value up or down at
+random, and so are the weights. A sum so computed is a right one of such inputs (Wilkinson's
+backward analysis): what differs no more than this does from the reference cannot be told from
+rounding.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from backends.numpy_layers import Floats, Layer
 from harness.spec import Spec
 
 ROUNDINGS = 16
+UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}  # the largest error of one rounding, relative
 
 
 class RoundedSession(NumpySession):
     """The reference, moved; what moves it is drawn from the seed of `reset`."""
 
-    def __init__(self, module: Any, spec: Spec) -> None:
+    def __init__(self, module: Any, spec: Spec, unit: float) -> None:
         super().__init__(module, spec)
+        self.reach = ROUNDINGS * unit
         self.noise = np.random.default_rng(0)
         for layer in self.leaves:
             self._move_inputs(layer)
@@ -42,4 +45,4 @@ class RoundedSession(NumpySession):
 
     def _moved(self, values: Floats) -> Floats:
         signs = np.where(self.noise.random(values.shape) < 0.5, -1.0, 1.0)
-        return np.asarray(values * (1 + signs * ROUNDINGS * 2.0**-53))  # zeros stay
+        return np.asarray(values * (1 + signs * self.reach))  # zeros stay

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from harness.check.detective import start_reference
 from harness.check.ladder import Finding, Ladder
 from harness.check.material import Material, make_material
 from harness.check.report import CheckFolder
@@ -19,6 +18,7 @@ from harness.run.cell import open_cell
 from harness.run.listener import Listener
 from harness.run.plan import Plan
 from harness.run.preparation import start_cells
+from harness.run.reference import start_reference
 
 MOST_STEPS = 1000
 

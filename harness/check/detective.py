@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from time import monotonic
 
 from harness.check.material import Material
@@ -11,8 +10,8 @@ from harness.check.places import Answer, Arrays
 from harness.check.questions import asking
 from harness.errors import HarnessError
 from harness.run.bench import Bench
-from harness.run.cell import Cell, begin_import, end_import, start_cell
-from harness.spec import Spec
+from harness.run.cell import Cell
+from harness.run.reference import reopen, start_reference
 
 MOST_SECONDS = 60.0  # for all mistakes of one backend
 
@@ -55,23 +54,3 @@ class Detective:
         """End the worker."""
         if self.cell is not None:
             self.cell.worker.close()
-
-
-def reopen(cell: Cell, spec: Spec, name: str, bench: Bench) -> None:
-    """Open a spec in a reference's worker, in a file of its own: Python keeps what it imported."""
-    source, data = bench.scratch / f"{name}.py", bench.scratch
-    cell.ask("open", spec=spec.model_dump_json(), source=str(source), data=str(data))
-
-
-def start_reference(bench: Bench, label: str, variant: str = "") -> Cell:
-    """Start a worker for the NumPy reference, or its variant `rounded`, with NumPy imported.
-
-    Raises:
-        WorkerError: it failed.
-
-    """
-    info = replace(bench.plan.reference, variant=variant)
-    cell = start_cell(info, "cpu", bench.plan, bench.folder, bench.scratch, label)
-    begin_import(cell)
-    end_import(cell)
-    return cell

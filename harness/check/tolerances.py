@@ -66,9 +66,9 @@ def by_growth(
 
     The loss of a step may differ by as much as that of any step before.
     """
-    bounds, so_far = {}, 0.0
+    bounds, so_far, zeros = {}, 0.0, zero_gradients(right)
     for place, value in right.items():
-        grown = max(measure(answer.get(place), value, None) for answer in perturbed)
+        grown = max(measure(answer.get(place), value, zeros.get(place)) for answer in perturbed)
         if place.path == "loss":
             so_far = grown = max(so_far, grown)
         bounds[place] = max(factor * grown, floor(place))

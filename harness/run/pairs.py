@@ -39,7 +39,8 @@ from harness.run.listener import Listener
 from harness.run.pair_rounds import first_is_a, orders, put, whole_blocks
 from harness.run.pairs_folder import Pair, PairsFolder
 from harness.run.plan import Plan, check_fit
-from harness.run.preparation import check_network, first_step, refuse_early, train_aside
+from harness.run.preparation import first_step, refuse_early, train_aside
+from harness.run.reference import check_network
 from harness.spec import infer
 
 MEASURES = ("train", "predict", "compile")

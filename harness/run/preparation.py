@@ -10,15 +10,11 @@ import dataclasses
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from harness.contract import Device
 from harness.errors import UsageError, WorkerError
 from harness.machine import may_have_gpu
-from harness.run.agreement import MOVED_SEEDS, check_batch, check_parameters, compare
+from harness.run.agreement import check_batch
 from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench
 from harness.run.blocks import Block, steps_per_block, training_blocks
@@ -26,6 +22,7 @@ from harness.run.cell import Cell, begin_import, end_import, open_cell, start_ce
 from harness.run.checked import network_hash, newest_check
 from harness.run.pending import Pending
 from harness.run.process import WorkerProcess, first_to_answer
+from harness.run.reference import check_network
 from harness.spec import infer
 
 WARMUP_STEPS = 3
@@ -129,39 +126,6 @@ def train_aside(bench: Bench, cell: Cell, block: Block, phase: str) -> float:
     fields = {"steps": len(block.order), "images": block.images, "seconds": seconds, "loss": loss}
     bench.sample(cell, phase, seed=bench.plan.seeds[0], **fields)
     return seconds
-
-
-def check_network(bench: Bench, batch: dict[str, NDArray[Any]]) -> None:
-    """Compare everyone's logits, loss and gradients with the reference's; see `agreement`."""
-    plan = bench.plan
-    seed = plan.seeds[0]
-    parameters = check_parameters(bench.initial(seed))
-
-    def answer(cell: Cell, seed: int = seed) -> dict[str, NDArray[Any]]:
-        cell.ask("reset", parameters, seed=seed)
-        fields, arrays = cell.ask("gradients", batch)
-        return {**arrays, "loss": np.array(fields["loss"])}
-
-    bench.listener.phase("numpy", "reference")
-    reference = start_cell(plan.reference, "cpu", plan, bench.folder, bench.scratch, "numpy")
-    try:
-        begin_import(reference)
-        end_import(reference)
-        open_cell(reference, bench.folder, bench.scratch)
-        right = answer(reference)
-        is_mixed = plan.precision == "bfloat16"
-        moved = [answer(reference, seed) for seed in MOVED_SEEDS] if is_mixed else []
-    finally:
-        reference.worker.close()
-
-    def check(cell: Cell) -> None:
-        agreement = compare(answer(cell), right, plan.precision, moved)
-        cell.facts["equivalent"] = agreement.equivalent
-        cell.facts["equivalence_difference"] = agreement.difference
-        cell.facts["equivalence_where"] = agreement.where
-        bench.listener.agreed(cell.label, agreement)
-
-    bench.each("check", check)
 
 
 def refuse_early(bench: Bench, cell: Cell) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from harness.check.detective import start_reference
 from harness.check.ladder import Finding, Ladder
 from harness.check.material import Material, make_material
 from harness.check.report import CheckFolder
@@ -25,6 +24,7 @@ from harness.run.bench import Bench
 from harness.run.cell import Cell, begin_import, end_import, open_cell, start_cell
 from harness.run.listener import Listener
 from harness.run.plan import Plan, make_plan
+from harness.run.reference import start_reference
 from harness.spec import Spec
 
 Arrays = dict[str, NDArray[Any]]

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from check_edits import EDITS
 
+from backends.numpy_activations import Relu
 from backends.numpy_backend import NumpyBackend, NumpySession
 from backends.numpy_mixed import Mixed, to_bfloat16
 from harness.contract import import_source
@@ -80,6 +81,30 @@ class Percent(NumpySession):
         found = super().gradients(images, targets, masks)
         wrong = found.parameters["conv1.kernel"] * 1.01
         return replace(found, parameters={**found.parameters, "conv1.kernel": wrong})
+
+
+class Tipped(NumpySession):
+    """Has the ReLU whose input is nearest to its bend on the other side of it."""
+
+    def gradients(self, images, targets, masks=None):
+        (relu,) = (layer for layer in self.leaves if isinstance(layer, Relu))
+
+        def derivative(x):
+            is_on = Relu.derivative(relu, x)
+            return np.where(self.is_other(np.abs(x)), 1 - is_on, is_on)
+
+        relu.derivative = derivative
+        return super().gradients(images, targets, masks)
+
+    def is_other(self, distance):
+        return distance == distance.min()
+
+
+class Toppled(Tipped):
+    """All that are near it, and nearer than rounding comes."""
+
+    def is_other(self, distance):
+        return distance < 1e-4
 
 
 class Unbiased(NumpySession):

@@ -61,6 +61,17 @@ def test_what_rounding_makes_of_a_bias_before_a_batch_norm_is_no_difference(tmp_
     assert of(found, "decay")["verdict"] == "differs at update: bn1.mean (after step 1)"
 
 
+def test_in_float32_a_relu_tipped_by_rounding_is_told_from_those_that_no_rounding_tips(tmp_path):
+    model = MODEL.replace("[8, 8, 2]", "[40, 40, 2]").replace("filters = 3", "filters = 256")
+    model = model.replace("size = 2, stride = 1", "size = 20")
+    options = {"precision": "float32", "steps": 2, "model": model}
+    found = climb(tmp_path, "tipped", "toppled", **options)
+    rung = of(found, "tipped")["rungs"][RUNGS.index("gradients")]
+    assert rung["status"] == "ok"
+    assert "within what rounding makes of the reference" in rung["cause"]
+    assert of(found, "toppled")["verdict"].startswith("differs at gradients")
+
+
 OTHERS = {
     "adam": '{ type = "adam", learning_rate = 0.02 }',
     "sgd": '{ type = "sgd", learning_rate = 0.02, momentum = 0.9 }',

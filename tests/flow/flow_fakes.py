@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from backends.numpy_activations import Relu
 from backends.numpy_backend import NumpyBackend, NumpySession
 from harness.contract import DeviceInfo, import_source
 
@@ -44,6 +45,43 @@ class Wrong(Twin):
 
     name = "wrong"
     session = WrongSession
+
+
+class TippingSession(NumpySession):
+    """Has a ReLU on the other side of its bend: that whose input is nearest to it."""
+
+    def gradients(self, images, targets, masks=None):
+        (relu,) = (layer for layer in self.leaves if isinstance(layer, Relu))
+
+        def tipped(x):
+            is_on = Relu.derivative(relu, x)
+            is_other = self.is_other(np.abs(x))
+            return np.where(is_other, 1 - is_on, is_on)
+
+        relu.derivative = tipped
+        return super().gradients(images, targets, masks)
+
+    def is_other(self, distance):
+        return distance == distance.min()
+
+
+class Tipping(Twin):
+    """As rounding does it."""
+
+    name = "tipping"
+    session = TippingSession
+
+
+class TopplingSession(TippingSession):
+    def is_other(self, distance):
+        return distance < 1e-4
+
+
+class Toppling(Twin):
+    """As no rounding does it."""
+
+    name = "toppling"
+    session = TopplingSession
 
 
 class FailingSession(NumpySession):

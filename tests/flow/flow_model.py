@@ -23,7 +23,7 @@ CLASSES = {
     name.lower(): f"flow_fakes:{name}"
     for name in (
         "Twin Other Wrong Crashing Diverging Hanging Waiting Broken WithGpu Slow Slower Slowest "
-        "Recording Early"
+        "Recording Early Tipping Toppling"
     ).split()
 }
 

@@ -9,6 +9,7 @@ from flow_model import MODEL
 
 from harness.errors import UsageError
 from harness.machine import available_cpus
+from harness.run.agreement import TOLERANCE
 from harness.run.figures import training_figures
 from harness.run.training import CALLS, PREDICT_ROUNDS, Calls
 
@@ -150,6 +151,32 @@ def test_predictions_are_as_many_in_every_round_and_warm_up_is_not_counted(go):
 @pytest.mark.parametrize(("seconds", "calls"), [(0.0, 25), (0.01, 25), (0.025, 10), (9.0, 5)])
 def test_a_prediction_that_takes_long_is_timed_less_often(seconds, calls):
     assert Calls(warm_up=5, least=5, most=25, budget=0.25).within_budget(seconds) == calls
+
+
+MANY_BENDS = """
+name = "many-bends"
+input = [28, 28, 1]
+layers = [
+  { type = "conv2d", filters = 256, kernel = 3, activation = "relu" },
+  { type = "global_avg_pool" },
+  { type = "dense", units = 3, activation = "softmax" },
+]
+[training]
+epochs = 1
+batch_size = 8
+"""
+
+
+def test_a_relu_on_its_other_side_by_rounding_is_told_from_one_that_no_rounding_tips(go):
+    data = {"model": MANY_BENDS, "dataset": "synthetic:28x28x1:3:40", "seeds": 1}
+    ran = go("tipping", "toppling", "wrong", precision="float32", **data)
+    tipped, toppled = ran.row("tipping"), ran.row("toppling")
+    assert tipped["equivalent"]
+    assert tipped["equivalence_difference"] > TOLERANCE["float32"]
+    assert not toppled["equivalent"]
+    assert toppled["equivalence_where"] == tipped["equivalence_where"] == "gradient.images"
+    assert toppled["equivalence_difference"] > 3 * tipped["equivalence_difference"]
+    assert not ran.row("wrong")["equivalent"]
 
 
 def test_a_backend_that_differs_is_marked_by_name_and_amount(go):
