@@ -14,6 +14,7 @@ import numpy as np
 
 from backends.flax_source import flax_source
 from backends.stepwise import layer_outputs, reach
+from backends.xla_tuning import tuned_xla
 from harness.contract import (
     Array,
     DeviceInfo,
@@ -34,6 +35,7 @@ class FlaxBackend:
     variants: ClassVar = {"": ("jax", "flax", "optax")}
     in_all = True
     precisions: ClassVar = {"": get_args(Precision)}
+    tuned: ClassVar = {"": tuned_xla()}
 
     def prepare(self, variant: str, setting: Setting) -> None:
         """Import JAX and Flax, and choose device and precision.

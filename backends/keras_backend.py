@@ -8,6 +8,7 @@ from typing import Any, ClassVar, get_args
 
 from backends.keras_session import SESSIONS, KerasSession
 from backends.keras_source import keras_source
+from backends.xla_tuning import tuned_xla
 from harness.contract import DeviceInfo, Precision, Setting, import_source
 from harness.spec import Spec
 
@@ -23,6 +24,7 @@ class KerasBackend:
     }
     in_all = True
     precisions: ClassVar = {"": get_args(Precision)}  # on JAX, sums would be of bfloat16
+    tuned: ClassVar = {"jax": tuned_xla()}
 
     def prepare(self, variant: str, setting: Setting) -> None:
         """Import Keras on its framework, and set device, threads and full float32 precision.

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points, packages_distributions, version
 from typing import Any, NamedTuple
@@ -45,7 +45,8 @@ class BackendInfo:
 
     `target` is `module:Class`; `missing` lists modules that are not installed; `versions` those
     of the modules it imports, from their metadata; `error` says why the class does not load;
-    `precisions` are those that it can.
+    `precisions` are those that it can; `tuned` are environment variables of its own, for the
+    tuned environment.
     """
 
     backend: str
@@ -57,6 +58,7 @@ class BackendInfo:
     install: str
     error: str = ""
     precisions: tuple[str, ...] = ("float32", "float64")
+    tuned: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -103,7 +105,8 @@ def _variants(
         }
         info = BackendInfo(name, variant, target, in_all, missing, versions, install)
         given = getattr(backend, "precisions", {}).get(variant, info.precisions)
-        infos.append(replace(info, precisions=tuple(given)))
+        tuned = dict(getattr(backend, "tuned", {}).get(variant, {}))
+        infos.append(replace(info, precisions=tuple(given), tuned=tuned))
     return infos
 
 

@@ -206,6 +206,12 @@ def test_the_backends_of_this_project_are_described_without_their_frameworks():
     assert found["tensorflow@session"].precisions == ("float32", "float64")
 
 
+def test_only_what_runs_on_jax_is_tuned_by_flags_of_xla():
+    """TensorFlow holds another XLA, which ends at flags that it does not know."""
+    tuned = {info.label for info in describe() if info.tuned}
+    assert tuned == {"flax", "keras@jax"}
+
+
 def test_broken_plug_ins_do_not_hide_the_others(plugins):
     found = {info.label: info for info in describe()}
     assert "numpy" in found

@@ -137,7 +137,7 @@ def start_cell(
     temporary.mkdir()
     log = folder.logs / f"{label.replace(' ', '_')}.log"
     environment = {
-        **worker_environment(plan.environment, plan.threads),
+        **worker_environment(plan.environment, plan.threads, info.tuned),
         **variables,
         **side.environment,
         "TMPDIR": str(temporary),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Literal
 
 Environment = Literal["stock", "tuned"]
@@ -31,9 +32,14 @@ TUNED = {
 }
 
 
-def worker_environment(name: Environment, threads: int) -> dict[str, str]:
-    """Return the whole environment of a worker; what the user has set wins, but for threads."""
-    chosen = {**SILENT, **SHARING, **QUIET, **(TUNED if name == "tuned" else {})}
+def worker_environment(
+    name: Environment, threads: int, tuned: Mapping[str, str] = {}
+) -> dict[str, str]:
+    """Return the whole environment of a worker; what the user has set wins, but for threads.
+
+    `tuned` are the backend's own variables for the tuned environment.
+    """
+    chosen = {**SILENT, **SHARING, **QUIET, **({**TUNED, **tuned} if name == "tuned" else {})}
     return {
         **chosen,
         **os.environ,

@@ -39,6 +39,16 @@ def test_only_the_tuned_environment_sets_the_allocator_and_onednn():
     assert {name: tuned[name] for name in stock} == stock
 
 
+def test_a_backends_own_variables_are_set_in_the_tuned_environment_unless_the_user_does(
+    monkeypatch,
+):
+    own = {"SOME_FLAGS": "--fast"}
+    assert "SOME_FLAGS" not in worker_environment("stock", 1, own)
+    assert worker_environment("tuned", 1, own)["SOME_FLAGS"] == "--fast"
+    monkeypatch.setenv("SOME_FLAGS", "--mine")
+    assert worker_environment("tuned", 1, own)["SOME_FLAGS"] == "--mine"
+
+
 def test_what_the_user_has_set_wins_over_what_we_would_choose(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")

@@ -1,0 +1,23 @@
+"""What makes XLA's convolutions use all cores, for the backends that run on JAX.
+
+jaxlib 0.10 gives convolutions to YNNPACK, which computes those of training with one thread on
+many shapes: on two cores, twice the time of XLA's older ones, of which each uses all. The rest of
+what it is given by default stays with it.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+WITHOUT_CONVOLUTIONS = ("INDIVIDUAL_DOT", "ELTWISE", "REDUCE")
+KNOWN = "0.10."  # versions of jaxlib; XLA ends a process that gives it a flag it does not know
+
+
+def tuned_xla() -> dict[str, str]:
+    """Return the environment variables, none for a version that was not tried."""
+    try:
+        is_known = version("jaxlib").startswith(KNOWN)
+    except PackageNotFoundError:
+        is_known = False
+    kinds = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in WITHOUT_CONVOLUTIONS)
+    return {"XLA_FLAGS": f"--xla_cpu_experimental_ynn_fusion_type={kinds}"} if is_known else {}
