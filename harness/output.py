@@ -1,10 +1,12 @@
-"""Files that a command writes for its user: whole or not at all."""
+"""Files that a command writes for its user: whole or not at all, or row after row."""
 
 from __future__ import annotations
 
+import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UsageError
 
@@ -43,3 +45,41 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         raise UsageError(
             f"cannot write {path}: {reason}. Try: a file in a folder that you may write to"
         ) from None
+
+
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append to a CSV file that is never rewritten, and see the rows onto the disk.
+
+    The header is written once. A line that a crash cut short is ended, so that it spoils no other.
+
+    Raises:
+        UsageError: the file has other columns, or cannot be written.
+
+    """
+    try:
+        with path.open("a+", newline="", encoding="utf-8") as file:
+            file.seek(0)
+            header = next(csv.reader(file), None)
+            if header is not None and header != list(columns):
+                raise UsageError(
+                    f"{path} has other columns than this version writes. Try: another file"
+                )
+            end = file.seek(0, os.SEEK_END)
+            writer = csv.DictWriter(file, columns)
+            if header is None:
+                writer.writeheader()
+            elif not _ends_in_newline(path, end):
+                file.write("\r\n")
+            writer.writerows(rows)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}. Try: a file that you may write to"
+        ) from None
+
+
+def _ends_in_newline(path: Path, size: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(size - 1)
+        return file.read(1) == b"\n"
