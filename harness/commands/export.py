@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+SAMPLED = "pytest-benchmark"
 EPILOG = (
     "Examples:\n\n"
     "python -m harness export results/nightly --format bencher -o bencher.json\n\n"
     "python -m harness export results/nightly --format bigger-is-better -o benchmark.json\n\n"
-    "python -m harness export results/nightly --format openmetrics"
+    "python -m harness export results/nightly --format openmetrics\n\n"
+    "python -m harness export results/nightly --format pytest-benchmark -o nightly.json"
 )
 
 
@@ -23,30 +26,53 @@ def export(
             "--format",
             "-f",
             help="bigger-is-better or smaller-is-better (github-action-benchmark), bencher, "
-            "openmetrics.",
+            "openmetrics, pytest-benchmark.",
         ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; printed, if not given.")
     ] = None,
 ) -> None:
-    """Write a run's figures for github-action-benchmark, Bencher, or Prometheus (OpenMetrics)."""
+    """Write a run's figures for other tools.
+
+    They are github-action-benchmark, Bencher, Prometheus (OpenMetrics), and pytest-benchmark.
+    """
     from harness.errors import UsageError, did_you_mean
     from harness.output import write_whole
     from harness.run.folder import read_rows
     from harness.show.exports import FORMATS, values_of
 
-    if form not in FORMATS:
+    allowed = [*FORMATS, SAMPLED]
+    if form not in allowed:
         raise UsageError(
-            f"--format {form!r}; allowed: {', '.join(FORMATS)}.{did_you_mean(form, FORMATS)} "
+            f"--format {form!r}; allowed: {', '.join(allowed)}.{did_you_mean(form, allowed)} "
             "Try: --format bencher"
         )
     path = results / "summary.csv" if results.is_dir() else results
     values = values_of(read_rows(path))
     if not values:
         raise UsageError(f"{path}: no backend ended well; there is nothing to export")
-    text = FORMATS[form](values)
+    text = _sampled(path) if form == SAMPLED else FORMATS[form](values)
     if output is None:
         print(text, end="")
     else:
         write_whole(output, lambda place: place.write_text(text, encoding="utf-8"))
+
+
+def _sampled(path: Path) -> str:
+    """Return the newest run at `path` as pytest-benchmark has it, which wants every sample."""
+    from harness.errors import UsageError
+    from harness.show.pytest_benchmark import as_pytest_benchmark
+    from harness.verdict.files import read_side
+
+    run = read_side(path)[-1]
+    if not any(len(cell.train.seconds) for cell in run.values()):
+        raise UsageError(
+            f"{path}: no samples.csv beside it, and {SAMPLED} wants every sample. "
+            "Try: the results folder that the run wrote"
+        )
+    try:
+        machine = json.loads((path.parent / "machine.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        machine = {}
+    return as_pytest_benchmark(run, machine)

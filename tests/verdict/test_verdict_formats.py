@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import subprocess
+import sys
 from xml.etree import ElementTree
 
 import jsonschema
+import numpy as np
 import pytest
 from verdict_runs import write_run, write_runs
 
 from harness.cli import main
 from harness.show.ci import as_junit, as_markdown, github_annotations
+from harness.show.pytest_benchmark import statistics
 from harness.verdict.judge import Judgement, Limits
 from harness.verdict.report import Finding, Report
 
@@ -150,3 +155,57 @@ def test_an_unknown_format_is_refused(tmp_path, capsys):
         main(["export", str(tmp_path), "-f", "benchre"])
     assert end.value.code == 2
     assert "Did you mean 'bencher'?" in capsys.readouterr().err
+
+
+def test_pytest_benchmark_itself_reads_the_file_and_compares_two(tmp_path):
+    for number, step in enumerate((0.01, 0.02)):
+        folder = write_run(tmp_path / str(number), number, step, backends=("torch", "flax"))
+        with pytest.raises(SystemExit) as end:
+            main(
+                [
+                    "export",
+                    str(folder),
+                    "-f",
+                    "pytest-benchmark",
+                    "-o",
+                    str(tmp_path / f"{number}.json"),
+                ]
+            )
+        assert end.value.code == 0
+    command = [sys.executable, "-m", "pytest_benchmark", "--storage", str(tmp_path), "compare"]
+    files = [str(tmp_path / "0.json"), str(tmp_path / "1.json")]
+    columns = ["--columns=min,max,mean,stddev,median,iqr,outliers,ops,rounds", "--sort=name"]
+    table = tmp_path / "table.csv"
+    done = subprocess.run(
+        [*command, *files, *columns, f"--csv={table}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "train[torch cpu small digits b8]" in done.stdout
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    medians = [float(row["median"]) for row in rows if "torch" in row["name"]]
+    assert sorted(medians) == pytest.approx([0.01, 0.02], rel=0.05)
+    assert {int(row["rounds"]) for row in rows} == {60}
+
+
+def test_pytest_benchmark_s_figures_are_its_own(tmp_path):
+    from pytest_benchmark.stats import Stats
+
+    values = np.random.default_rng(2).exponential(size=101)
+    theirs, ours = Stats(), statistics(values)
+    for value in values:
+        theirs.update(float(value))
+    for name in ("min", "max", "mean", "stddev", "rounds", "median", "ops", "total"):
+        assert ours[name] == pytest.approx(getattr(theirs, name)), name
+    assert ours["stddev_outliers"] == theirs.stddev_outliers
+    assert set(Stats.fields) <= set(ours)
+
+
+def test_pytest_benchmark_s_format_needs_samples(tmp_path, capsys):
+    folder = write_run(tmp_path / "run")
+    (folder / "samples.csv").unlink()
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(folder), "-f", "pytest-benchmark"])
+    assert end.value.code == 2
+    assert "wants every sample" in capsys.readouterr().err
