@@ -14,6 +14,7 @@ from harness.commands import (
     exchange,
     export,
     fuzz,
+    history,
     lists,
     predict,
     run,
@@ -54,6 +55,7 @@ app.command(epilog=ab.EPILOG)(ab.ab)
 app.command(epilog=compare.EPILOG)(compare.compare)
 app.command(epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.command(epilog=export.EPILOG)(export.export)
+app.add_typer(history.app, name="history")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -45,7 +45,7 @@ class DataError(UsageError):
 
 
 class NotInstalledError(HarnessError):
-    """A backend was asked for by name, and its framework is not installed."""
+    """What was asked for needs a package that is not installed, such as a backend's framework."""
 
     exit_code = 2
 

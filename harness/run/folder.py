@@ -34,7 +34,7 @@ TEXT_COLUMNS = frozenset(
     "run_id started_at status error note backend variant framework_version versions model "
     "model_hash dataset dataset_hash device device_name precision environment order_hash "
     "init_hash equivalence_where checked machine_key commit phase measure first side backend_a "
-    "backend_b role".split()
+    "backend_b role added_at kind revision against verdict".split()
 )
 
 
