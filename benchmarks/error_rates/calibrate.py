@@ -26,6 +26,7 @@ COLUMNS = "backend cores repetitions pair log_ratio".split()
 FIRST, MOST = 32, 2**17  # repetitions, doubled until they make enough to tell one by
 LOW, HIGH = 0.05, 0.3  # slowdowns between which the line is drawn
 PAIRS = 3  # at either end
+TRIES = 3
 Ratios = Callable[[int, int], list[float]]
 
 
@@ -41,19 +42,24 @@ class Line:
         return max(1, round((float(percent) / 100 - self.start) / self.each))
 
 
-def line(points: Mapping[int, Sequence[float]]) -> Line:
-    """Return the line through the medians of the log ratios at the two largest repetitions.
+def fault_of(points: Mapping[int, Sequence[float]]) -> str:
+    """Say why no line can be drawn, or only one that noise has tilted; empty if one can.
 
-    Raises:
-        ValueError: more work took no longer.
-
+    The points are to lie apart by at least half of what `LOW` and `HIGH` do.
     """
+    low, high = sorted(points)[-2:]
+    slow, slower = (math.expm1(median(points[count])) for count in (low, high))
+    if slower - slow >= (HIGH - LOW) / 2:
+        return ""
+    return f"{high} repetitions take {slower:.1%} longer than none, {low} take {slow:.1%}"
+
+
+def line(points: Mapping[int, Sequence[float]]) -> Line:
+    """Return the line through the medians of the log ratios at the two largest repetitions."""
     (low, slow), (high, slower) = (
         (count, math.expm1(median(points[count]))) for count in sorted(points)[-2:]
     )
     each = (slower - slow) / (high - low)
-    if each <= 0:
-        raise ValueError(f"{high} repetitions take no longer than {low}: {slower:.3f}, {slow:.3f}")
     return Line(slow - low * each, each)
 
 
@@ -82,8 +88,16 @@ def calibrate(
         slow.write_text(slowed(source, backend, repetitions), encoding="utf-8")
         return _pairs(folder, backend, cores, settings, known, (own, slow), pairs)
 
-    points = find_points(measure)
-    line(points)  # before it is noted: what makes no line is measured again next time
+    for _ in range(TRIES):
+        points = find_points(measure)
+        if not (fault := fault_of(points)):
+            break
+        print(f"calibrating {backend} again: {fault}", flush=True)
+    else:
+        raise WorkerError(
+            f"{backend}, --cores {cores}: {fault}. Is the machine idle? Try: the same again, later",
+            "failed",
+        )
     rows: list[dict[str, Any]] = []
     for count, ratios in points.items():
         for pair, ratio in enumerate(ratios):
