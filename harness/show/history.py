@@ -22,12 +22,12 @@ def history_table(found: Sequence[tuple[Trend, Sequence[Change]]]) -> Table:
     numbers = ("results", "median", "last", "changes")
     for name in ("cell", "machine", "from", "to", "results", "median", "last", "course", "changes"):
         justify: JustifyMethod = "right" if name in numbers else "left"
-        table.add_column(name, justify=justify, overflow="fold")
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "cell")
     for trend, changes in found:
         values = trend.values
         columns = (
             *(trend.label, trend.machine_key, _day(trend.rows[0]), _day(trend.rows[-1])),
-            *(str(len(values)), f"{median(values):.4g}", f"{values[-1]:.4g}"),
+            *(str(len(values)), _figure(median(values)), _figure(values[-1])),
             *(course(values[-LAST:]), str(len(changes)) if changes else ""),
         )
         table.add_row(*map(Text, columns))
@@ -66,6 +66,11 @@ def _what(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     if old != new:
         parts.append(f"commit {old or '?'} → {new or '?'}")
     return f": {', '.join(parts)}" if parts else ""
+
+
+def _figure(value: float) -> str:
+    """Return four digits, or all before the point, without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _day(row: Mapping[str, Any]) -> str:
