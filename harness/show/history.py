@@ -20,13 +20,14 @@ def history_table(found: Sequence[tuple[Trend, Sequence[Change]]]) -> Table:
     """Return one line for each trend: how many results, median, last one, course."""
     table = Table(pad_edge=False, box=None, header_style="bold")
     numbers = ("results", "median", "last", "changes")
-    for name in ("cell", "machine", "from", "to", "results", "median", "last", "course", "changes"):
+    for name in ("cell", "since", "results", "median", "last", "course", "changes"):
         justify: JustifyMethod = "right" if name in numbers else "left"
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "cell")
+        width = 28 if name == "cell" else None
+        table.add_column(name, justify=justify, overflow="fold", min_width=width)
     for trend, changes in found:
         values = trend.values
         columns = (
-            *(trend.label, trend.machine_key, _day(trend.rows[0]), _day(trend.rows[-1])),
+            *(f"{trend.label} on {trend.machine_key}", _day(trend.rows[0])),
             *(str(len(values)), _figure(median(values)), _figure(values[-1])),
             *(course(values[-LAST:]), str(len(changes)) if changes else ""),
         )
