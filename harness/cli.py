@@ -11,6 +11,7 @@ from harness.commands import (
     calibrate,
     check,
     compare,
+    emit,
     exchange,
     export,
     fuzz,
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=predict.EPILOG)(predict.predict)
 app.command(epilog=check.EPILOG)(check.check)
+app.command(epilog=emit.EPILOG)(emit.emit)
 app.command(epilog=fuzz.EPILOG)(fuzz.fuzz)
 app.command(epilog=lists.BACKENDS_EPILOG)(lists.backends)
 app.command(epilog=lists.MODELS_EPILOG)(lists.models)
