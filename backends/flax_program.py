@@ -5,7 +5,7 @@ from __future__ import annotations
 from backends.program_notes import Facts
 from backends.programs import Dialect
 from harness.contract import SourceWriter
-from harness.spec import ChannelScale, Conv2DTranspose, Network, Spec, infer
+from harness.spec import ChannelScale, Network, Spec, infer
 
 SETUP = """jax.config.update("jax_default_matmul_precision", "highest")  # all 24 bits, on GPUs, too
 graphdef, state = init(options.seed)
@@ -38,7 +38,6 @@ def flax_dialect(spec: Spec, source: str) -> Dialect:
 def _set_weights(network: Network, facts: Facts) -> str:
     """Write the function that makes a state of arrays by their paths."""
     write = SourceWriter()
-    transposed = [n.path for n in network.nodes if isinstance(n.layer, Conv2DTranspose)]
     is_scaled = any(isinstance(node.layer, ChannelScale) for node in network.nodes)
     names = {role: NNX_ROLES[role] for role in facts.roles if role in NNX_ROLES}
     write("def set_weights(state, arrays, seed):")
@@ -46,6 +45,7 @@ def _set_weights(network: Network, facts: Facts) -> str:
     if names:
         pairs = ", ".join(f'"{role}": "{name}"' for role, name in names.items())
         write(f"names = {{{pairs}}}", 1)
+    facts.write_transposed(write)
     write("for path, array in arrays.items():", 1)
     write(f'*places, role = {facts.joined("path")}.split(".")', 2)
     if network.statistics:
@@ -58,8 +58,8 @@ def _set_weights(network: Network, facts: Facts) -> str:
     write("for place in places:", 2)
     write("tree = tree[int(place) if place.isdigit() else place]", 3)
     value = "jnp.array(array)"
-    if transposed:
-        write(f"if path in {tuple(f'{path}.kernel' for path in transposed)!r}:", 2)
+    if facts.transposed:
+        write("if path in transposed:", 2)
         write("array = array[::-1, ::-1]  # lax.conv_transpose does not flip its kernel", 3)
     role = "names.get(role, role)" if names else "role"
     if is_scaled:

@@ -6,7 +6,7 @@ from backends.keras_layers import depth_multiplier
 from backends.program_notes import Facts
 from backends.programs import Dialect
 from harness.contract import SourceWriter
-from harness.spec import Conv, Conv2DTranspose, Network, Spec, infer
+from harness.spec import Conv, Network, Spec, infer
 
 TITLE = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
@@ -89,7 +89,6 @@ def keras_dialect(spec: Spec, variant: str) -> Dialect:
 
 def _set_weights(network: Network, facts: Facts) -> str:
     """Write the function that sets parameters and statistics by their paths."""
-    transposed = [n.path for n in network.nodes if isinstance(n.layer, Conv2DTranspose)]
     is_depthwise = any(isinstance(n.layer, Conv) and depth_multiplier(n) for n in network.nodes)
     write = SourceWriter()
     write("def set_weights(model, arrays):")
@@ -100,13 +99,14 @@ def _set_weights(network: Network, facts: Facts) -> str:
         for role, attribute in names.items():
             write(f'"{role}": "{attribute}",', 2)
         write("}", 1)
+    facts.write_transposed(write)
     write("for path, array in arrays.items():", 1)
     write('layer, _, role = path.rpartition(".")', 2)
     name = 'layer.replace(".", "_")' if any("." in n.path for n in network.nodes) else "layer"
     role = "attributes.get(role, role)" if names else "role"
     write(f"variable = getattr(model.get_layer({name}), {role})", 2)
-    if transposed:
-        write(f"if path in {tuple(f'{path}.kernel' for path in transposed)!r}:", 2)
+    if facts.transposed:
+        write("if path in transposed:", 2)
         write("array = array.swapaxes(-1, -2)  # that of a transposed one is [..., out, in]", 3)
     if is_depthwise:
         write(

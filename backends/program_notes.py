@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backends.wording import axes_of
+from harness.contract import SourceWriter
 from harness.spec import (
     Adam,
     AdamW,
@@ -44,6 +45,9 @@ class Facts:
         windows = [n for n in self.nodes if isinstance(n.layer, Conv | MaxPool)]
         self.is_padded = any(any(map(any, n.pads)) for n in windows)
         self.is_unevenly_padded = any(before != after for n in windows for before, after in n.pads)
+        self.transposed = [
+            f"{n.path}.kernel" for n in self.nodes if isinstance(n.layer, Conv2DTranspose)
+        ]
         everything = (*self.network.parameters, *self.network.statistics)
         self.roles = list(dict.fromkeys(p.role for p in everything))
         places = addresses(self.network.parts)
@@ -56,6 +60,14 @@ class Facts:
     def file(self, backend: str, variant: str) -> str:
         """Return what a program may be called."""
         return "_".join(filter(None, [self.spec.name, backend, variant])).replace("-", "_") + ".py"
+
+    def write_transposed(self, write: SourceWriter) -> None:
+        """Write a set of the paths of transposed convolutions' kernels, where there are any."""
+        if self.transposed:
+            write("transposed = {", 1)
+            for path in self.transposed:
+                write(f'"{path}",', 2)
+            write("}", 1)
 
     @property
     def modes(self) -> str:

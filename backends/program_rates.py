@@ -27,11 +27,11 @@ def rates_function(training: Training) -> str:
     if isinstance(schedule, Constant) and not schedule.warmup_epochs:
         write(f"return np.full(epochs * steps, {rate!r})", 1)
         return write.text()
-    write("step, total = np.arange(epochs * steps), epochs * steps", 1)
-    progress = "step / total"
+    write("step = np.arange(epochs * steps)", 1)
+    progress = "step / len(step)"
     if schedule.warmup_epochs:
-        write(f"warm = min(round({schedule.warmup_epochs!r} * steps), total)", 1)
-        progress = "(step - warm) / max(total - warm, 1)"
+        write(f"warm = min(round({schedule.warmup_epochs!r} * steps), len(step))", 1)
+        progress = "(step - warm) / max(len(step) - warm, 1)"
     write(_factor(schedule, progress), 1)
     if schedule.warmup_epochs:
         write("factor = np.where(step < warm, (step + 1) / max(warm, 1), factor)", 1)
@@ -42,7 +42,7 @@ def rates_function(training: Training) -> str:
 def _factor(schedule: Constant | Step | Cosine | OneCycle, progress: str) -> str:
     match schedule:
         case Constant():
-            return "factor = np.ones(total)"
+            return "factor = np.ones(len(step))"
         case Step() as s:
             marks = ", ".join(map(repr, s.epochs)) + ("," if len(s.epochs) == 1 else "")
             return (

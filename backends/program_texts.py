@@ -188,7 +188,7 @@ WEIGHTS = '''def read_weights(path):
 TEST_PARTS = "test_parts = np.array_split(test_images, -(-len(test_images) // 500))"
 
 OPTIONS = """def parse_options(arguments):
-    parser = argparse.ArgumentParser(description="{title}")
+    parser = argparse.ArgumentParser(description="Train, and test after every epoch.")
     parser.add_argument("data",{nargs} help="an .npz file{default}")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and dropout")

@@ -163,7 +163,6 @@ def _own_part(spec: Spec, dialect: Dialect) -> str:
         _describe(spec),
         texts.WEIGHTS,
         texts.OPTIONS.format(
-            title=f"{spec.name} in {dialect.title}",
             nargs=' nargs="?",' if uses_digits else "",
             default="; else scikit-learn's digits" if uses_digits else "",
         ),
@@ -230,8 +229,10 @@ def _main(spec: Spec, dialect: Dialect) -> str:
         write("parts.append(losses)", 3)
         write(f"losses = {dialect.join}", 2)
     write(dialect.mean, 2)
-    count = "sum(order.size for order, _ in batches)" if keeps else "order.size"
     compiling = "  # the first epoch compiles, too" if dialect.compiles else ""
+    if keeps:
+        write("count = sum(order.size for order, _ in batches)", 2)
+    count = "count" if keeps else "order.size"
     write(f"speed = {count} / (time.perf_counter() - started){compiling}", 2)
     write("outputs = []", 2)
     write("for images in test_parts:", 2)

@@ -72,7 +72,7 @@ def _set_weights(network: Network, facts: Facts) -> str:
         write("module = model.get_submodule(layer)", 2)
         write("tensor = getattr(module, attributes[role])", 2)
     if any(isinstance(layer, Conv2DTranspose) for layer in layers):
-        write("if isinstance(module, nn.ConvTranspose2d):", 2)
+        write("if array.ndim > 1 and isinstance(module, nn.ConvTranspose2d):", 2)
         write("array = np.moveaxis(array, (-2, -1), (0, 1))  # to [in, out, ...]", 3)
         write("elif array.ndim > 1:", 2)
     else:
@@ -128,8 +128,8 @@ def _notes(facts: Facts, variant: str) -> list[str]:
         {
             "adam": "Adam adds eps to the root of the corrected second moment, as the paper's "
             "algorithm 1 and optax do; Keras and TensorFlow add theirs before the correction.",
-            "sgd_momentum": "SGD applies the rate to the velocity, v <- momentum v + g, then p <- p "
-            "- rate v; Keras keeps the rate inside of the velocity.",
+            "sgd_momentum": "SGD applies the rate to the velocity, v <- momentum v + g, then "
+            "p <- p - rate v; Keras keeps the rate inside of the velocity.",
             "l2": "`weight_decay` of SGD adds to the gradient (coupled decay), before momentum.",
             "adamw": "AdamW's decay is decoupled: p shrinks by rate x decay, beside the gradient.",
         }
