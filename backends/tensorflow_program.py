@@ -25,11 +25,11 @@ with tf.Graph().as_default():  # or, at the very start, tf.disable_v2_behavior()
     tf.set_random_seed(options.seed)
     graph = Graph()
     session = tf.Session()
-    variables = {{variable.op.name: variable for variable in tf.global_variables()}}
-session.run(graph.initializer){seed}
-if options.weights:
-    set_weights(session, variables, read_weights(options.weights))"""
-SEED = '\nvariables["seed"].load(options.seed, session)  # of dropout'
+    session.run(graph.initializer)
+    variables = {{variable.op.name: variable for variable in tf.global_variables()}}{seed}
+    if options.weights:
+        set_weights(session, variables, read_weights(options.weights))"""
+SEED = '\n    variables["seed"].load(options.seed, session)  # of dropout'
 
 
 def tensorflow_dialect(spec: Spec) -> Dialect:
