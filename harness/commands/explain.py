@@ -55,7 +55,7 @@ def explain(
     from harness.check.explain import choose_nodes, real_material
     from harness.check.explain import explain as carry_out
     from harness.errors import UsageError
-    from harness.run.plan import check_range, make_plan
+    from harness.run.plan import REFERENCE, check_range, make_plan
     from harness.run.plan import fit as fit_to
     from harness.show.explained import explained_json, explained_lines
     from harness.show.progress import PlainProgress
@@ -71,7 +71,13 @@ def explain(
     chosen, _, known = registry.choose(backend, plugin or [])
     if len(chosen) > 1 and (backend or plugin) and backend != "all":
         names = ", ".join(info.label for info in chosen)
-        raise UsageError(f"--backend {backend!r} is {names}; allowed: one. Try: -b {names[:5]}")
+        one = chosen[0].label
+        raise UsageError(f"--backend {backend!r} is {names}; allowed: one. Try: -b {one}")
+    if chosen[0].backend == REFERENCE:
+        raise UsageError(
+            f"--backend {backend!r}: it differentiates by hand, and is shown in any case; allowed: "
+            "a framework. Try: without --backend"
+        )
     plan = make_plan(
         chosen_spec,
         dataset,

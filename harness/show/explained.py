@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from harness.spec import Node, infer
 
 MOST_LAYERS = 14  # that are shown whole; of more, those with elements
 MOST_PARAMETERS = 16  # in the list
+MOST_FLAT = 8  # that are named
 HEAD = f"  {'':25}{'by hand':>13}{'numeric':>13}{'automatic':>13}{'differ by':>14}"
 
 
@@ -117,7 +119,7 @@ def _chain(found: Explained) -> list[str]:
     lines = [
         "The chain, from the loss back to the images. In each layer x goes in and y comes",
         "out; δ = ∂L/∂y comes from the layer behind it, and ∂L/∂x goes to the one before.",
-        "n: images; i, j: pixels; u, v: those of a kernel; c: channels in; o: channels out.",
+        "n: image; i, j: pixel; u, v: that of a kernel; c: channel in; o: channel out.",
         "",
         "loss",
         *(f"  {line}" for line in loss_formulas(found.spec.training)),
@@ -198,6 +200,10 @@ def _summary(found: Explained) -> list[str]:
             f"{found.differences[worst]:.0e} of their array's largest or less."
         )
     if found.flat:
-        lines += ["", f"Zero but for rounding: {', '.join(found.flat[:6])}: a norm behind it takes"]
-        lines += ["every constant away again, so L does not depend on it."]
+        more = f", and {len(found.flat) - MOST_FLAT} more" if len(found.flat) > MOST_FLAT else ""
+        text = (
+            f"Zero, or nothing but rounding, on these images: {', '.join(found.flat[:MOST_FLAT])}"
+            f"{more}. A norm behind it takes constants away again, or what it reaches is off."
+        )
+        lines += ["", *textwrap.wrap(text, 80)]
     return lines

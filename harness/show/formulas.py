@@ -136,10 +136,11 @@ def _convolution(node: Node, layer: Conv) -> list[str]:
     if plain:
         back = f"Σ_{taps}o δ[n,{','.join(turned)},o] {k}"
     else:
-        back = f"Σ δ[n,{','.join(q + chr(39) for q in places)},o] {k} over all that read x there"
-    groups = f" (c and o of one of {layer.groups} groups)" if layer.groups > 1 else ""
+        back = f"Σ δ[n,{','.join(q + chr(39) for q in places)},o] {k} where x is read"
+    groups = [f"in each of {layer.groups} groups of channels, of these alone"]
     return [
-        f"y{y} = {'b[o] + ' * layer.bias}Σ_{taps}c {x} {k}{groups}",
+        f"y{y} = {'b[o] + ' * layer.bias}Σ_{taps}c {x} {k}",
+        *groups * (layer.groups > 1),
         f"∂L/∂{k} = Σ_n{places} {x} δ{y}",
         *[f"∂L/∂b[o] = Σ_n{places} δ{y}"] * layer.bias,
         f"∂L/∂x[n,{','.join(places)},c] = {back}",
@@ -156,7 +157,8 @@ def _norm(node: Node) -> list[str]:
     assert isinstance(layer, BatchNorm | LayerNorm | GroupNorm)
     scale, offset = "g " * layer.scale, " + o" * layer.offset
     return [
-        f"y = {scale}x̂{offset}, x̂ = (x - μ) / √(σ² + {layer.epsilon:g}); μ, σ² over {over}",
+        f"y = {scale}x̂{offset}, x̂ = (x - μ) / √(σ² + {layer.epsilon:g})",
+        f"μ, σ²: mean and variance over {over}",
         *["∂L/∂g = Σ δ x̂"] * layer.scale,
         *["∂L/∂o = Σ δ"] * layer.offset,
         f"∂L/∂x = {scale}(δ - mean δ - x̂ mean(δ x̂)) / √(σ² + {layer.epsilon:g})"
