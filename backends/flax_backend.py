@@ -12,7 +12,9 @@ from unittest.mock import patch
 
 import numpy as np
 
+from backends.flax_program import flax_dialect
 from backends.flax_source import flax_source
+from backends.programs import write_program
 from backends.stepwise import layer_outputs, reach
 from backends.xla_tuning import tuned_xla
 from harness.contract import (
@@ -88,6 +90,11 @@ class FlaxBackend:
     def source(self, spec: Spec, variant: str, precision: Precision = "float32") -> str:
         """Write the module, the loss, the optimizer and the training loop."""
         return flax_source(spec, mixed=precision == "bfloat16")
+
+    def script(self, spec: Spec, variant: str) -> str:
+        """Write the source as a program."""
+        source = self.source(spec, variant)
+        return write_program(spec, source, flax_dialect(spec, source))
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> FlaxSession:
         """Build the model on the setting's device."""

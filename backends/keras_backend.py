@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
+from backends.keras_program import keras_dialect
 from backends.keras_session import SESSIONS, KerasSession
 from backends.keras_source import keras_source
+from backends.programs import write_program
 from backends.xla_tuning import tuned_xla
 from harness.contract import DeviceInfo, Precision, Setting, import_source
 from harness.spec import Spec
@@ -81,6 +83,10 @@ class KerasBackend:
     def source(self, spec: Spec, variant: str, precision: Precision = "float32") -> str:
         """Write the model, the loss, the optimizer and the training loop."""
         return keras_source(spec, variant or "tensorflow", mixed=precision == "bfloat16")
+
+    def script(self, spec: Spec, variant: str) -> str:
+        """Write the source as a program."""
+        return write_program(spec, self.source(spec, variant), keras_dialect(spec, variant))
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> KerasSession:
         """Build the model on the setting's device."""

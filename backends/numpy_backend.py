@@ -86,6 +86,18 @@ class NumpyBackend:
         _write_training(write, spec)
         return write.text()
 
+    def script(self, spec: Spec, variant: str) -> str:
+        """Refuse: the source is a list of layers, and those are the backend's own.
+
+        Raises:
+            NotImplementedError: always.
+
+        """
+        raise NotImplementedError(
+            "it is the reference, differentiated by hand in backends/numpy_layers.py, and no "
+            "source of its own is run. Try: python -m harness explain"
+        )
+
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> NumpySession:
         """Build the list of layers; the variant `rounded` moves what goes into each."""
         from backends.numpy_rounded import UNIT, RoundedSession  # which is built on this module

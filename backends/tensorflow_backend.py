@@ -13,7 +13,9 @@ from unittest import mock
 import numpy as np
 
 from backends import tensorflow_graph, tensorflow_session, tensorflow_source
+from backends.programs import write_program
 from backends.stepwise import layer_outputs, reach, running_order
+from backends.tensorflow_program import graph_dialect, tensorflow_dialect
 from harness.contract import (
     Array,
     DeviceInfo,
@@ -74,6 +76,11 @@ class TensorFlowBackend:
         if variant == "session":
             return tensorflow_graph.source(spec)
         return tensorflow_source.source(spec, mixed=precision == "bfloat16")
+
+    def script(self, spec: Spec, variant: str) -> str:
+        """Write the source as a program."""
+        dialect = graph_dialect(spec) if variant == "session" else tensorflow_dialect(spec)
+        return write_program(spec, self.source(spec, variant), dialect)
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> Session:
         """Build the model, or the graph and its session, on the setting's device."""

@@ -11,7 +11,9 @@ from unittest import mock
 
 import numpy as np
 
+from backends.programs import write_program
 from backends.stepwise import layer_outputs, reach
+from backends.torch_program import torch_dialect
 from backends.torch_source import torch_source
 from harness.contract import (
     Array,
@@ -63,6 +65,10 @@ class TorchBackend:
     def source(self, spec: Spec, variant: str, precision: Precision = "float32") -> str:
         """Write the module, the loss, the optimizer and the training loop."""
         return torch_source(spec, variant, mixed=precision == "bfloat16")
+
+    def script(self, spec: Spec, variant: str) -> str:
+        """Write the source as a program."""
+        return write_program(spec, self.source(spec, variant), torch_dialect(spec, variant))
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> TorchSession:
         """Build the model on the setting's device."""

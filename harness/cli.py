@@ -11,7 +11,9 @@ from harness.commands import (
     calibrate,
     check,
     compare,
+    emit,
     exchange,
+    explain,
     export,
     fuzz,
     history,
@@ -42,6 +44,8 @@ app = typer.Typer(
 app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=predict.EPILOG)(predict.predict)
 app.command(epilog=check.EPILOG)(check.check)
+app.command(epilog=emit.EPILOG)(emit.emit)
+app.command(epilog=explain.EPILOG)(explain.explain)
 app.command(epilog=fuzz.EPILOG)(fuzz.fuzz)
 app.command(epilog=lists.BACKENDS_EPILOG)(lists.backends)
 app.command(epilog=lists.MODELS_EPILOG)(lists.models)

@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,6 +181,10 @@ class Backend(Protocol):
         tuned: optional; by variant, environment variables that make it faster and change no
             result. They are set in the tuned environment, unless the user sets them.
 
+    One method is optional: `script(spec, variant) -> str`, for `harness emit`. It returns the
+    source of float32 as a program that reads data and trains, and needs nothing but the framework
+    and NumPy. It is called without `prepare`, and where the framework is not installed: neither
+    it nor, where there is none, `source` may import the framework. See `script_of`.
     """
 
     name: str
@@ -206,6 +210,26 @@ class Backend(Protocol):
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> Session:
         """Import the source at `path` and build its model: the build phase."""
+
+
+class Script(NamedTuple):
+    """What `harness emit` shows; `is_program` says whether it can be run as it is."""
+
+    text: str
+    is_program: bool
+
+
+def script_of(backend: Backend, spec: Spec, variant: str) -> Script:
+    """Return what the backend's `script` returns; without one, its `source`, no program.
+
+    Raises:
+        NotImplementedError: the backend has no source of its own, or cannot write this spec.
+
+    """
+    script = _get(backend, "script")
+    if callable(script):
+        return Script(str(script(spec, variant)), True)
+    return Script(backend.source(spec, variant), False)
 
 
 @dataclass

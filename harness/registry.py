@@ -239,6 +239,11 @@ def _plugin(target: str) -> Any:
     return load_backend(target)
 
 
+def as_installed(known: Sequence[BackendInfo]) -> list[BackendInfo]:
+    """Return the same backends, none of which lacks its framework: for what does not need it."""
+    return [replace(info, missing=()) for info in known]
+
+
 class Choice(NamedTuple):
     """The backends chosen, those left out with the reason, and all there are."""
 

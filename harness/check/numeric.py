@@ -37,14 +37,22 @@ def compare_numerically(ask: Ask, material: Material, gradients: Answer) -> Answ
         direction /= np.linalg.norm(direction)
         right = float((gradient * direction).sum())
         scale = max(abs(right), float(np.linalg.norm(gradient)) / gradient.size**0.5)
-        best = np.inf
-        for step in STEPS:
-            slope = _slope(ask, material, place, direction, step)
-            best = min(best, abs(slope - right) / scale)
-            if best <= TOLERANCE / 10:
-                break
-        found[Place("by hand and numeric", place.path)] = np.array(best)
+        slope, _ = nearest_slope(ask, material, place, direction, right, scale)
+        found[Place("by hand and numeric", place.path)] = np.array(abs(slope - right) / scale)
     return found
+
+
+def nearest_slope(
+    ask: Ask, material: Material, place: Place, direction: Array, right: float, scale: float
+) -> tuple[float, float]:
+    """Return the central difference nearest to `right`, as parts of `scale`, and its step."""
+    best = (np.inf, np.nan, np.nan)
+    for step in STEPS:
+        slope = _slope(ask, material, place, direction, step)
+        best = min(best, (abs(slope - right) / scale, slope, step))
+        if best[0] <= TOLERANCE / 10:
+            break
+    return best[1], best[2]
 
 
 def _slope(ask: Ask, material: Material, place: Place, direction: Array, step: float) -> float:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import Backend, Session, Setting, missing_members
+from harness.contract import Backend, Session, Setting, missing_members, script_of
 from harness.registry import load_backend
 from harness.run.messages import read_message, write_message
 from harness.run.pending import measure_pending
@@ -48,6 +48,14 @@ class Worker:
         seconds = perf_counter() - started
         devices = [{"kind": d.kind, "name": d.name} for d in self.backend.devices()]
         return {"seconds": seconds, "versions": self.backend.versions(), "devices": devices}, {}
+
+    def script(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Write a program, for people: the framework is not imported, and need not be there."""
+        backend, spec = load_backend(fields["target"]), spec_from_json(fields["spec"])
+        try:
+            return script_of(backend, spec, fields["variant"])._asdict(), {}
+        except NotImplementedError as error:
+            return {"refused": str(error)}, {}
 
     def open(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Write the source, import it and build the model; load the data.
@@ -233,8 +241,8 @@ def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
 
 
 COMMANDS = (
-    "prepare", "open", "load", "reset", "gradients", "train", "pending", "activations", "state",
-    "optimizer_state", "evaluate", "predict", "memory", "close",
+    "prepare", "script", "open", "load", "reset", "gradients", "train", "pending", "activations",
+    "state", "optimizer_state", "evaluate", "predict", "memory", "close",
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ class Twin(NumpyBackend):
     name = "twin"
     variants: ClassVar = {"": ("numpy",)}
     in_all = True
+    script = None  # the reference's refuses
     session = NumpySession
 
     def open(self, path, spec, variant, setting):
