@@ -164,7 +164,7 @@ def train(bench: Bench, seed: int, cells: Sequence[Cell]) -> None:
 
 @contextmanager
 def _noting(bench: Bench, seed: int, cells: Sequence[Cell], facts: Row) -> Iterator[None]:
-    """Put on disk what became of cells when something ends the whole run; a user's error is none."""
+    """Put on disk what became of cells when something ends the whole run; no wrong usage does."""
     try:
         yield
     except (StorageError, UsageError):

@@ -2,10 +2,10 @@
 
     python tests/faults/killing.py --kills 200 --seed 1
 
-A run of two backends and three seeds is killed; a third of those that go on are killed again. After
-each kill: what was written is read by the ordinary readers; of each worker, every block but the last
-that it had begun is on disk; no worker is left. At the end of each: both tables are those of a run
-that was left in peace, but for timings.
+A run of two backends and three seeds is killed; a third of those that go on are killed again.
+After each kill: what was written is read by the ordinary readers; of each worker, every block but
+the last that it had begun is on disk; no worker is left. At the end of each: both tables are those
+of a run that was left in peace, but for timings.
 """
 
 from __future__ import annotations
