@@ -93,15 +93,20 @@ def _timeless(row: dict) -> dict:
 
 
 def stored_blocks(out: Path, backend: str, seed: int) -> int:
-    """How many blocks of training, warm-up included, lie in the folder, with superseded ones."""
-    found = 0
+    """How many blocks of training, warm-up included, lie in the folder, with superseded ones.
+
+    One that lies in both tables, because moving it was cut short, is one.
+    """
+    found = set()
     for path in (out / "samples.csv", out / "superseded" / "samples.csv"):
         if path.exists():
-            found += sum(
-                (s["backend"], s["seed"]) == (backend, seed) and s["phase"] in ("train", "warmup")
+            found |= {
+                json.dumps(s)
                 for s in read_rows(path)
-            )
-    return found
+                if (s["backend"], s["seed"]) == (backend, seed)
+                and s["phase"] in ("train", "warmup")
+            }
+    return len(found)
 
 
 def begun_blocks(log: Path) -> dict[tuple[str, int], list[int]]:
