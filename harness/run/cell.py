@@ -169,11 +169,12 @@ def start_cell(
     Its temporary files go to a folder of its own below `scratch`: none are left behind, and no
     cache of an earlier run, such as that of torch.compile, makes its first step seem short.
     """
-    worker = _start_worker(label, plan, folder, scratch, variables, side)
+    worker = _start_worker(info, label, plan, folder, scratch, variables, side)
     return Cell(info, device, label, worker, plan, dict(side.tag))
 
 
 def _start_worker(
+    info: BackendInfo,
     label: str,
     plan: Plan,
     folder: ResultsFolder,
@@ -194,7 +195,7 @@ def _start_worker(
 
 def restart_cell(cell: Cell, folder: ResultsFolder, scratch: Path) -> None:
     """Give a cell whose worker is gone another one; nothing is imported in it yet."""
-    cell.worker = _start_worker(cell.label, cell.plan, folder, scratch)
+    cell.worker = _start_worker(cell.info, cell.label, cell.plan, folder, scratch)
     cell.number += 1
     cell.dead = cell.rests = cell.is_warm = False
     cell.outcome, cell.silences = ("ok", ""), {}
