@@ -36,8 +36,8 @@ app = typer.Typer(
     ),
     epilog=(
         "Exit codes: 0 all well; 1 a run ended without all backends the same, or a regression; "
-        "2 wrong usage; 3 no verdict; 4 a backend failed; 130 Ctrl-C.  "
-        "Begin with: python -m harness run"
+        "2 wrong usage; 3 no verdict; 4 a backend failed; 5 results cannot be written; 130 Ctrl-C. "
+        " Begin with: python -m harness run"
     ),
 )
 

@@ -5,6 +5,7 @@ HarnessError (1)            anything that stops a command
 │   ├── SpecError           a model's TOML file
 │   └── DataError           a dataset's name, file or contents
 ├── NotInstalledError (2)   a backend was named whose framework is missing
+├── StorageError (5)        results cannot be written any more: a full disk, a broken one
 ├── Interrupted (130)       by Ctrl-C; what was measured before stays on disk
 ├── WorkerError (4)         a backend's process crashed, hung or answered nonsense
 └── MessageError (4)        bytes on a worker's pipe that are no message
@@ -48,6 +49,16 @@ class NotInstalledError(HarnessError):
     """What was asked for needs a package that is not installed, such as a backend's framework."""
 
     exit_code = 2
+
+
+class StorageError(HarnessError):
+    """Results cannot be written; `path` is the file, `cause` what the system said."""
+
+    exit_code = 5
+
+    def __init__(self, path: object, cause: OSError) -> None:
+        self.path, self.cause = path, cause
+        super().__init__(f"cannot write {path}: {cause.strerror or cause}")
 
 
 class Interrupted(HarnessError):  # noqa: N818 (not a fault)

@@ -130,11 +130,11 @@ def train_seeds(
         return checked
     plan = replace(trainings.plan, backends=tuple(climbed))
     rows = run(plan, trainings.dataset, ResultsFolder(folder), listener)
-    failed = [row for row in rows if row["status"] != "ok"]
+    failed = [row for row in rows if row["status"] not in ("ok", "skipped")]
     failures = {_label(row): (str(row["status"]), str(row["error"])) for row in failed}
     found: dict[str, list[float]] = {}
     for row in rows:
-        if _label(row) not in failures and row["test_accuracy"] is not None:
+        if _label(row) not in failures and row.get("test_accuracy") is not None:
             found.setdefault(_label(row), []).append(float(row["test_accuracy"]))
     verdicts = judge_each(found, trainings.margin)
     return replace(checked, accuracy=Seeds(plan, verdicts, failures))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +17,11 @@ from harness.commands.options import (
     Plugins,
     Quiet,
     Threads,
-    Timeout,
 )
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.run.folder import ResultsFolder
 
 EPILOG = (
     "Examples:\n\n"
@@ -25,11 +29,21 @@ EPILOG = (
     "python -m harness run -b torch,torch@compile -m mnist-1conv -d mnist --epochs 3\n\n"
     "python -m harness run -b 'keras*' --seeds 5 --out results/keras\n\n"
     "python -m harness run -m my-net.toml -d npz:my-images.npz\n\n"
-    "python -m harness run -m resnet-20 -d mnist --fit --epochs 3 --seeds 1"
+    "python -m harness run -m resnet-20 -d mnist --fit --epochs 3 --seeds 1\n\n"
+    "python -m harness run --resume results/20261127-120000-1a2b3c"
 )
+# Options that are not kept for a resumed run; those that `make_plan` has by the same name; and
+# those that may be given anew, as they change no figure.
+NOT_KEPT = frozenset({"resume", "quiet"})
+PLANNED = (
+    "device seeds epochs batch_size precision environment threads block_steps save_weights silence "
+    "retries"
+).split()
+RENEWABLE = frozenset({"timeout", "silence", "memory", "retries"})
 
 
 def run(
+    context: typer.Context,
     backend: BackendNames = None,
     plugin: Plugins = None,
     model: Model = "mnist-2conv",
@@ -53,7 +67,25 @@ def run(
     block_steps: Annotated[
         int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
     ] = None,
-    timeout: Timeout = 900.0,
+    timeout: Annotated[
+        str,
+        typer.Option(
+            help="Seconds to wait for one answer of a backend; by phase: 900,compile:1800,train:60."
+        ),
+    ] = "900",
+    silence: Annotated[
+        float,
+        typer.Option(
+            help="End a worker that gives no sign of life for so many seconds, after compilation."
+        ),
+    ] = 60.0,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="End a worker that holds more, as 8GB; no limit, if not given."),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="Try a cell whose worker crashed so many times again.")
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; results/TIME-ID, if not given.")
     ] = None,
@@ -65,57 +97,101 @@ def run(
         bool,
         typer.Option("--save-weights", help="Keep what was trained, in weights/ of the results."),
     ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Go on with the run in this results folder, where it stopped, as it was begun.",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model in several frameworks, check that they agree, and time them."""
+    from harness.run.folder import ResultsFolder
+
+    options = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in context.params.items()
+        if name not in NOT_KEPT
+    }
+    if resume is None:
+        carry_out(options, None, quiet)
+        return
+    given = {name for name in context.params if _is_given(context, name)}
+    if unwanted := sorted(given - RENEWABLE - {"resume", "quiet"}):
+        names = ", ".join("--" + name.replace("_", "-") for name in unwanted)
+        raise UsageError(
+            f"--resume {resume} goes on as the run was begun; it takes no {names}. "
+            f"Try: python -m harness run --resume {resume}"
+        )
+    folder = ResultsFolder(resume, resume=True)
+    try:
+        begun = folder.journal.head.get("request") if folder.journal else None
+        if not begun:
+            raise UsageError(f"--resume {resume}: that run was not begun by this command")
+        carry_out({**begun, **{k: v for k, v in options.items() if k in given}}, folder, quiet)
+    finally:
+        folder.close()
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def carry_out(options: Mapping[str, Any], folder: ResultsFolder | None, quiet: bool) -> None:
+    """Run what the options say, in a new folder, or in one that was taken up again.
+
+    Raises:
+        Exit: 4, a backend failed; 1, one is another network.
+
+    """
     from rich.console import Console
 
     from harness import data, registry, spec
     from harness.run.folder import ResultsFolder
+    from harness.run.limits import parse_memory, parse_timeout
     from harness.run.plan import check_fit, make_plan
     from harness.run.plan import fit as fit_to
-    from harness.run.run import run as carry_out
+    from harness.run.run import run as train
     from harness.run.weights import read_weights
     from harness.show.progress import make_listener
     from harness.show.table import read_lines, remarks, results_table
 
-    chosen_spec = spec.load_spec(model)
-    loaded = data.load(dataset) if fit else None
+    timeout, timeouts = parse_timeout(options["timeout"])
+    chosen_spec = spec.load_spec(options["model"])
+    loaded = data.load(options["dataset"]) if options["fit"] else None
     if loaded:
         chosen_spec = fit_to(chosen_spec, loaded)
-    given = read_weights(initial_weights, chosen_spec) if initial_weights else None
-    chosen, skipped, known = registry.choose(backend, plugin or [])
+    weights = options["initial_weights"]
+    given = read_weights(Path(weights), chosen_spec) if weights else None
+    chosen, skipped, known = registry.choose(options["backend"], options["plugin"] or [])
     plan = make_plan(
         chosen_spec,
-        dataset,
+        options["dataset"],
         chosen,
         known,
-        device=device,
-        seeds=seeds,
-        epochs=epochs,
-        batch_size=batch_size,
-        precision=precision,
-        environment=environment,
-        threads=threads,
-        timeout=timeout,
-        block_steps=block_steps,
         initial=given.arrays if given else None,
-        save_weights=save_weights,
+        timeout=timeout,
+        timeouts=timeouts,
+        memory=parse_memory(options["memory"]) if options["memory"] else None,
+        **{name: options[name] for name in PLANNED},
     )
     messages, output = Console(stderr=True), Console()
     for info, reason in skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
-    loaded = loaded or data.load(dataset)
+    loaded = loaded or data.load(options["dataset"])
     check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)
-    folder = ResultsFolder(out)
+    folder = folder or ResultsFolder(Path(options["out"]) if options["out"] else None)
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
-    rows = carry_out(plan, loaded, folder, make_listener(messages, quiet), {"command": command})
+    listener = make_listener(messages, quiet)
+    rows = train(plan, loaded, folder, listener, {"command": command}, options)
     lines = read_lines(folder.path)
     output.print(results_table(lines))
     for remark in remarks(lines):
         output.print(remark, markup=False, highlight=False)
     output.print(f"\nResults: {folder.path}", markup=False, highlight=False, soft_wrap=True)
-    if any(row["status"] != "ok" for row in rows):
+    if any(row["status"] not in ("ok", "skipped") for row in rows):
         raise typer.Exit(4)
-    if not all(row["equivalent"] for row in rows):
+    if not all(row["equivalent"] for row in rows if row["status"] == "ok"):
         raise typer.Exit(1)

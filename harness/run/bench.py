@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contract import Device
 from harness.data import Dataset, split
 from harness.errors import WorkerError
 from harness.machine import commit
+from harness.registry import BackendInfo
 from harness.run.cell import Cell
-from harness.run.folder import ResultsFolder, now
+from harness.run.folder import SUPERSEDED, ResultsFolder, now
+from harness.run.journal import Journal, Key
 from harness.run.listener import Listener
 from harness.run.plan import Plan
 from harness.spec import infer, initial_parameters
@@ -27,7 +32,7 @@ class Bench:
     """What the phases of a run share.
 
     `scratch` is a folder that ends with the run, for its data and for what frameworks leave
-    behind. `rows` are those of the summary so far, also on disk.
+    behind.
     """
 
     plan: Plan
@@ -37,8 +42,13 @@ class Bench:
     machine_key: str
     scratch: Path
     cells: list[Cell] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
     block_steps: int = 1
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of a run; what only asks and checks has none."""
+        assert self.folder.journal is not None
+        return self.folder.journal
 
     def each(self, phase: str, action: Callable[[Cell], object]) -> None:
         """Do `action` for one running cell after another; a failure ends only its own cell."""
@@ -55,7 +65,23 @@ class Bench:
         except WorkerError as error:
             self.fail(cell, error)
             return False
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            # Whatever a backend answers, it must not end the others.
+            problem = f"{type(error).__name__}: {error}"
+            with suppress(OSError), cell.worker.log.open("a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
+            self.fail(cell, WorkerError(f"{cell.label}: an answer of no use: {problem}"))
+            return False
         return True
+
+    @contextmanager
+    def only(self, cell: Cell) -> Iterator[None]:
+        """Have none but this cell at the bench for a while."""
+        cells, self.cells = self.cells, [cell]
+        try:
+            yield
+        finally:
+            self.cells = cells
 
     def fail(self, cell: Cell, error: WorkerError) -> None:
         """Note that the cell's worker failed."""
@@ -78,11 +104,65 @@ class Bench:
         given = self.plan.initial
         return initial_parameters(self.plan.spec, seed) if given is None else given
 
-    def write_rows(self, seed: int, facts: Row) -> None:
-        """Put one row of each cell for `seed` on disk, beside those of earlier seeds."""
+    def is_wanted(self, info: BackendInfo, device: Device, seed: int) -> bool:
+        """Return whether a backend has to be trained there; always, where there is no journal."""
+        journal = self.folder.journal
+        if journal is None:
+            return True
+        return journal.is_open(Key(info.backend, info.variant, device, seed))
+
+    def next_worker(self, info: BackendInfo, device: Device) -> int:
+        """Return the number of the next worker of a backend on a device, counted from 1."""
+        journal = self.folder.journal
+        if journal is None:
+            return 1
+        return journal.workers(info.backend, info.variant, device) + 1
+
+    def plan_rows(self, devices: Iterable[Device]) -> None:
+        """Put a row for every planned cell on disk."""
+        cells = [(info, device) for info in self.plan.backends for device in devices]
+        self.journal.add(
+            {
+                "backend": info.backend,
+                "variant": info.variant,
+                "device": device,
+                "seed": seed,
+                "worker": 0,
+                "status": "planned",
+            }
+            for seed in self.plan.seeds
+            for info, device in cells
+        )
+        self.write_summary()
+
+    def note_status(
+        self, seed: int, cells: Iterable[Cell], facts: Row, status: str | None = None
+    ) -> None:
+        """Put a row of each of these cells on disk, which holds from now on.
+
+        Its status is how the cell has ended, if none is given.
+        """
+        common = {**self._common(), "seed": seed, **facts}
+        given = {} if status is None else {"status": status}
+        self.journal.add({**common, **cell.row(), **given} for cell in cells)
+        self.write_summary()
+
+    def write_summary(self) -> None:
+        """Make the tables of rows anew from the journal."""
+        common = self._common()
+        journal, folder = self.journal, self.folder
+        folder.write_summary({**common, **row} for row in journal.current())
+        if journal.superseded:
+            place = folder.path / SUPERSEDED
+            place.mkdir(exist_ok=True)
+            rows = map(journal.read, journal.superseded)
+            folder.write_summary(({**common, **row} for row in rows), place)
+
+    def _common(self) -> Row:
+        """Return the columns that are the same in all rows."""
         head, dirty = commit()
         plan, training, network = self.plan, self.plan.spec.training, infer(self.plan.spec)
-        common = {
+        return {
             "model": plan.spec.name,
             "model_hash": plan.spec.hash,
             "dataset": self.dataset.name,
@@ -90,7 +170,6 @@ class Bench:
             "precision": plan.precision,
             "environment": plan.environment,
             "threads": plan.threads,
-            "seed": seed,
             "epochs": training.epochs,
             "batch_size": training.batch_size,
             "parameters": network.parameter_count,
@@ -99,5 +178,3 @@ class Bench:
             "commit": head,
             "dirty": dirty,
         }
-        self.rows += [{**common, **facts, **cell.row()} for cell in self.cells]
-        self.folder.write_summary(self.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,11 +47,14 @@ class Cell:
     """One backend on one device.
 
     `tag` are columns that tell it from other cells of the same backend and device. `devices` are
-    those that its framework sees, name by kind, once it is imported. `facts` are
+    those that its framework sees, name by kind, once it is imported. `number` counts the workers
+    that the backend has had on this device, this one included. `facts` are
     columns of the summary that hold for every seed. Of the present seed, `results`
     are columns too, `blocks` the measured blocks of training, `predictions` the seconds of each
     call, with one image ("single") and with a batch ("batched"), and `outcome` the status and
-    the error behind it. A cell whose worker is gone is `dead`.
+    the error behind it. A cell whose worker is gone is `dead`; one that sits a seed out `rests`.
+    One that has been through the preparation `is_warm`, and from then on keeps of each command the
+    longest of the worker's `silences`. `strikes` are workers that have failed one after the other.
     """
 
     info: BackendInfo
@@ -66,18 +70,22 @@ class Cell:
     predictions: dict[str, list[float]] = field(default_factory=dict)
     outcome: tuple[str, str] = ("ok", "")
     dead: bool = False
+    number: int = 1
+    rests: bool = False
+    is_warm: bool = False
+    silences: dict[str, float] = field(default_factory=dict)
+    strikes: int = 0
 
     @property
     def running(self) -> bool:
         """Whether it takes part in what comes next."""
-        return not self.dead and self.outcome[0] == "ok"
+        return not self.dead and not self.rests and self.outcome[0] == "ok"
 
     @property
     def keys(self) -> Fields:
-        """The columns that name it in both files."""
-        variant = self.info.variant
-        backend = self.info.backend
-        return {"backend": backend, "variant": variant, "device": self.device, **self.tag}
+        """The columns that name it, and its worker, in both files."""
+        named = {"backend": self.info.backend, "variant": self.info.variant, "device": self.device}
+        return {**named, "worker": self.number, **self.tag}
 
     def ask(self, command: str, arrays: Arrays = {}, **fields: Any) -> Answer:  # noqa: B006 (never changed)
         """Send a command to the worker and wait for the answer.
@@ -86,7 +94,14 @@ class Cell:
             WorkerError: it failed, crashed or did not answer in time.
 
         """
-        return self.worker.ask(command, arrays, timeout=self.plan.timeout, **fields)
+        limits = self.plan.limits
+        silence = limits.silent(self.silences.get(command))
+        timeout = limits.seconds(command, self.is_warm)
+        answer = self.worker.ask(command, arrays, timeout=timeout, silence=silence, **fields)
+        if self.is_warm:
+            silence = self.worker.longest_silence
+            self.silences[command] = max(self.silences.get(command, 0.0), silence)
+        return answer
 
     def begin_seed(self) -> None:
         """Forget what belongs to the seed before."""
@@ -97,12 +112,33 @@ class Cell:
     def fail(self, error: WorkerError) -> None:
         """Note the failure, and end the worker: what state it is in nobody knows."""
         self.outcome, self.dead = (error.status, str(error)), True
+        self.strikes += 1
         self.worker.kill()
 
     def train(self, order: NDArray[np.int64], rates: NDArray[np.float64]) -> tuple[float, float]:
-        """Train one block; return its seconds and the mean loss of its steps."""
+        """Train one block; return its seconds and the mean loss of its steps.
+
+        Raises:
+            WorkerError: as `ask`; or the answer makes no sense.
+
+        """
+        seconds, losses = self.train_steps(order, rates)
+        return seconds, float(losses.mean())
+
+    def train_steps(
+        self, order: NDArray[np.int64], rates: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Train one block; return its seconds and the loss of each step, as `train`."""
         fields, arrays = self.ask("train", {"order": order, "rates": rates})
-        return float(fields["seconds"]), float(arrays["losses"].mean())
+        seconds, losses = float(fields["seconds"]), arrays["losses"]
+        if losses.shape != rates.shape:
+            raise WorkerError(
+                f"{self.label}: train returned losses of the shape {list(losses.shape)}; "
+                f"the block has {len(rates)} steps"
+            )
+        if not 0 <= seconds < float("inf"):
+            raise WorkerError(f"{self.label}: by its clock a block took {seconds} s")
+        return seconds, losses
 
     def row(self) -> Fields:
         """Return the columns of the summary that this cell knows, for the present seed."""
@@ -133,17 +169,36 @@ def start_cell(
     Its temporary files go to a folder of its own below `scratch`: none are left behind, and no
     cache of an earlier run, such as that of torch.compile, makes its first step seem short.
     """
-    temporary = scratch / label.replace(" ", "_")
-    temporary.mkdir()
-    log = folder.logs / f"{label.replace(' ', '_')}.log"
+    worker = _start_worker(info, label, plan, folder, scratch, variables, side)
+    return Cell(info, device, label, worker, plan, dict(side.tag))
+
+
+def _start_worker(
+    info: BackendInfo,
+    label: str,
+    plan: Plan,
+    folder: ResultsFolder,
+    scratch: Path,
+    variables: Mapping[str, str] = {},
+    side: Side = DEFAULT_SIDE,
+) -> WorkerProcess:
+    name = label.replace(" ", "_")
     environment = {
         **worker_environment(plan.environment, plan.threads, info.tuned),
         **variables,
         **side.environment,
-        "TMPDIR": str(temporary),
+        "TMPDIR": tempfile.mkdtemp(prefix=f"{name}-", dir=scratch),
     }
-    worker = WorkerProcess(label, log, environment, plan.threads, side.python)
-    return Cell(info, device, label, worker, plan, dict(side.tag))
+    log = folder.logs / f"{name}.log"
+    return WorkerProcess(label, log, environment, plan.threads, side.python, plan.memory)
+
+
+def restart_cell(cell: Cell, folder: ResultsFolder, scratch: Path) -> None:
+    """Give a cell whose worker is gone another one; nothing is imported in it yet."""
+    cell.worker = _start_worker(cell.info, cell.label, cell.plan, folder, scratch)
+    cell.number += 1
+    cell.dead = cell.rests = cell.is_warm = False
+    cell.outcome, cell.silences = ("ok", ""), {}
 
 
 def begin_import(cell: Cell) -> None:
@@ -165,7 +220,7 @@ def end_import(cell: Cell) -> None:
         WorkerError: as `Cell.ask`.
 
     """
-    answer, _ = cell.worker.receive(cell.plan.timeout)
+    answer, _ = cell.worker.receive(cell.plan.limits.seconds("prepare", is_warm=False))
     versions: dict[str, str] = answer["versions"]
     cell.devices = {found["kind"]: found["name"] for found in reversed(answer["devices"])}
     cell.facts |= {

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 from harness.errors import UsageError
+from harness.run.durable import (
+    AppendFile,
+    FolderLock,
+    replace_file,
+    storing,
+    sync_folder,
+    whole_lines,
+)
+from harness.run.journal import JOURNAL, Journal
 
 SCHEMA_VERSION = 1
 
 SUMMARY_COLUMNS = (
     "schema_version run_id started_at status error note backend variant framework_version versions "
     "model model_hash dataset dataset_hash device device_name precision environment threads seed "
-    "epochs batch_size parameters flops_per_image order_hash init_hash equivalent "
+    "worker epochs batch_size parameters flops_per_image order_hash init_hash equivalent "
     "equivalence_difference equivalence_where checked import_seconds build_seconds compile_seconds "
     "warmup_seconds train_seconds eval_seconds train_images_per_second "
     "train_images_per_second_low train_images_per_second_high step_ms_p50 step_ms_p95 step_ms_p99 "
@@ -27,8 +36,8 @@ SUMMARY_COLUMNS = (
     "machine_key commit dirty"
 ).split()
 SAMPLE_COLUMNS = (
-    "run_id backend variant device seed round position phase epoch block steps images seconds "
-    "loss accuracy rmse mae started_at"
+    "run_id backend variant device seed worker round position phase epoch block steps images "
+    "seconds loss accuracy rmse mae started_at"
 ).split()
 TEXT_COLUMNS = frozenset(
     "run_id started_at status error note backend variant framework_version versions model "
@@ -38,31 +47,66 @@ TEXT_COLUMNS = frozenset(
 )
 
 
+SUPERSEDED = "superseded"
+
+
 def now() -> str:
     """Return the time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class ResultsFolder:
-    """`summary.csv`, `samples.csv`, `machine.json`, `models/` and `logs/` of one run."""
+    """`summary.csv`, `samples.csv`, `machine.json`, `models/` and `logs/` of one run.
+
+    Nobody else can write to it until it is closed. One that is taken up again, with `resume`, has
+    the journal of the run that was begun in it.
+    """
 
     parent = Path("results")  # of those without a name
     sample_columns: ClassVar[Sequence[str]] = SAMPLE_COLUMNS
 
-    def __init__(self, out: Path | None) -> None:
+    def __init__(self, out: Path | None, *, resume: bool = False) -> None:
+        """Make the folder, or take up the run that is in it.
+
+        Raises:
+            UsageError: it cannot be written to, is in use, holds a run, or none to go on with.
+
+        """
         self.run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(3)}"
         self.path = out or self.parent / self.run_id
         self.models, self.logs = self.path / "models", self.path / "logs"
+        self.journal: Journal | None = None
+        if resume and not (self.path / JOURNAL).is_file():
+            raise UsageError(
+                f"--resume {self.path}: there is no run to go on with, which would have a "
+                f"{JOURNAL}. Try: --resume with a folder that a run wrote"
+            )
         try:
-            self.refuse_another()
+            if not resume:
+                self.refuse_another()
             for folder in (self.models, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
-            self.begin()
+            self._lock = FolderLock(self.path)
+            try:
+                if not resume:
+                    self.refuse_another()  # one may have come and gone meanwhile
+                self._open(resume)
+            except BaseException:
+                self._lock.release()
+                raise
         except OSError as error:
             raise UsageError(
                 f"cannot write results to {self.path}: {error.strerror}. "
                 "Try: --out with a folder that you may write to"
             ) from None
+
+    def _open(self, resume: bool) -> None:
+        if resume:
+            self.journal = Journal(self.path / JOURNAL)
+            self.run_id = str(self.journal.head["run_id"])
+            self._samples = AppendFile(self.path / "samples.csv", self._header())
+        else:
+            self.begin()
 
     def refuse_another(self) -> None:
         """See that nothing is there yet that this would replace.
@@ -72,36 +116,102 @@ class ResultsFolder:
 
         """
         if _holds_a_run(self.path):
-            raise UsageError(f"--out {self.path} holds a run already; name another folder")
+            more = f", or go on with it: --resume {self.path}"
+            raise UsageError(
+                f"--out {self.path} holds a run already; name another folder"
+                f"{more if (self.path / JOURNAL).is_file() else ''}"
+            )
 
     def begin(self) -> None:
         """Open what is written to as it goes."""
-        self._samples = (self.path / "samples.csv").open("w", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._samples, self.sample_columns)
-        self._writer.writeheader()
-        self._sync()
+        samples = self.path / "samples.csv"
+        with storing(samples):
+            samples.unlink(missing_ok=True)
+        self._samples = AppendFile(samples, self._header())
+        sync_folder(self.path)
+
+    def _header(self) -> bytes:
+        return f"{','.join(self.sample_columns)}\r\n".encode()
+
+    def begin_journal(self, facts: Mapping[str, Any]) -> Journal:
+        """Begin a journal with what holds for the whole run."""
+        self.journal = Journal(self.path / JOURNAL, {"run_id": self.run_id, **facts})
+        return self.journal
 
     def add_samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Append measurements, and see them onto the disk."""
-        self._writer.writerows({"run_id": self.run_id, **row} for row in rows)
-        self._sync()
+        """Append measurements, and see them onto the disk.
 
-    def write_summary(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Replace `summary.csv` at one stroke."""
-        temporary = self.path / "summary.csv.new"
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        Raises:
+            StorageError: they cannot be written; none of them is.
+
+        """
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.sample_columns)
+        writer.writerows({"run_id": self.run_id, **row} for row in rows)
+        self._samples.append(text.getvalue().encode())
+
+    def write_summary(self, rows: Iterable[Mapping[str, Any]], folder: Path | None = None) -> None:
+        """Replace `summary.csv` at one stroke.
+
+        Raises:
+            StorageError: that is not possible; the one before is still there.
+
+        """
+
+        def write(file: TextIO) -> None:
             writer = csv.DictWriter(file, SUMMARY_COLUMNS)
             writer.writeheader()
             for row in rows:
                 writer.writerow({"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **row})
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path / "summary.csv")
+
+        replace_file((folder or self.path) / "summary.csv", write)
+
+    def samples(self) -> Iterator[dict[str, str]]:
+        """Yield every sample on disk, as text by column."""
+        with self._samples.path.open(newline="", encoding="utf-8") as file:
+            for _, row in _lines_and_rows(file):
+                yield row
+
+    def set_aside(self, is_superseded: Callable[[Mapping[str, str]], bool]) -> None:
+        """Move samples of workers that others have taken the place of to `superseded/`.
+
+        They are written there before they are taken out here, so that none is ever on no disk; one
+        that is found in both places, because this was cut short, is not moved twice.
+        """
+        samples, place = self.path / "samples.csv", self.path / SUPERSEDED
+        moved: dict[str, None] = {}
+        with samples.open(newline="", encoding="utf-8") as file:
+            for line, row in _lines_and_rows(file):
+                if is_superseded(row):
+                    moved[line] = None
+        if not moved:
+            return
+        with storing(place):
+            place.mkdir(exist_ok=True)
+        before = AppendFile(place / "samples.csv", self._header())
+        before.close()
+        with before.path.open(newline="", encoding="utf-8") as file:
+            for line, _ in _lines_and_rows(file):
+                moved.pop(line, None)
+        before = AppendFile(before.path)
+        before.append("".join(moved).encode())
+        before.close()
+        self._samples.close()
+
+        def write(file: TextIO) -> None:
+            file.write(self._header().decode())
+            with samples.open(newline="", encoding="utf-8") as old:
+                for line, row in _lines_and_rows(old):
+                    if not is_superseded(row):
+                        file.write(line)
+
+        replace_file(samples, write)
+        self._samples = AppendFile(samples)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write `name` as JSON."""
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (self.path / name).write_text(text, encoding="utf-8")
+        replace_file(self.path / name, lambda file: file.write(text))
 
     def weights(self) -> Path:
         """Return the folder for trained weights, made when it is first wanted.
@@ -118,12 +228,20 @@ class ResultsFolder:
         return folder
 
     def close(self) -> None:
-        """Close `samples.csv`."""
+        """Close what is written to, and let others write."""
         self._samples.close()
+        if self.journal is not None:
+            self.journal.close()
+        self._lock.release()
 
-    def _sync(self) -> None:
-        self._samples.flush()
-        os.fsync(self._samples.fileno())
+
+def _lines_and_rows(file: TextIO) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each whole line below the head of a table, and its fields by name."""
+    header = next(file, "").rstrip("\r\n").split(",")
+    for line in file:
+        if line.endswith("\n"):
+            fields = next(csv.reader([line])) if '"' in line else line.rstrip("\r\n").split(",")
+            yield line, dict(zip(header, fields, strict=False))
 
 
 def _holds_a_run(path: Path) -> bool:
@@ -140,7 +258,7 @@ def _holds_a_run(path: Path) -> bool:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a `summary.csv` or `samples.csv`, numbers and truth values as such.
 
-    An empty field is None.
+    An empty field is None; a last line that was cut short is left out.
 
     Raises:
         UsageError: the file is missing, or holds no such table.
@@ -148,9 +266,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if "run_id" not in (reader.fieldnames or ()):
+            head = file.readline()
+            names = next(csv.reader([head]), [])
+            if "run_id" not in names:
                 raise ValueError("there is no column run_id")
+            reader = csv.DictReader(whole_lines(file, len(names)), names)
             return [
                 {name: _value(name, text) for name, text in row.items() if name} for row in reader
             ]

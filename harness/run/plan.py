@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from harness.errors import SpecError, UsageError, did_you_mean
 from harness.machine import available_cpus, may_have_gpu
 from harness.registry import BackendInfo
 from harness.run.environment import Environment
+from harness.run.limits import SILENCE, Limits
 from harness.spec import Spec, infer
 
 DeviceRequest = Literal["cpu", "gpu", "all"]
@@ -23,6 +24,7 @@ MOST_EPOCHS = 10_000
 MOST_BATCH = 65_536
 MOST_SEEDS = 1_000
 MOST_TIMEOUT = 7 * 24 * 3600.0
+MOST_RETRIES = 100
 REFERENCE = "numpy"
 
 
@@ -32,7 +34,9 @@ class Plan:
 
     `spec` holds the epochs and the batch size that will really be used. `block_steps` is the
     number of steps in a measured block; None: chosen after warm-up. `timeout` is the longest
-    wait for one answer of a worker, in seconds. `initial` holds the weights that every seed starts
+    wait for one answer of a worker, in seconds, where `timeouts` has no other for the phase; for
+    `silence` and `memory` see `Limits`. A cell whose worker crashed gets up to `retries` others.
+    `initial` holds the weights that every seed starts
     from; None: drawn for each seed.
     """
 
@@ -49,6 +53,15 @@ class Plan:
     block_steps: int | None = None
     initial: Mapping[str, NDArray[Any]] | None = None
     save_weights: bool = False
+    timeouts: Mapping[str, float] = field(default_factory=dict)
+    silence: float = SILENCE
+    memory: int | None = None
+    retries: int = 0
+
+    @property
+    def limits(self) -> Limits:
+        """The limits on each worker."""
+        return Limits(self.timeout, self.timeouts, self.silence, self.memory)
 
 
 def make_plan(
@@ -69,6 +82,10 @@ def make_plan(
     initial: Mapping[str, NDArray[Any]] | None = None,
     save_weights: bool = False,
     timed: bool = True,
+    timeouts: Mapping[str, float] | None = None,
+    silence: float = SILENCE,
+    memory: int | None = None,
+    retries: int = 0,
 ) -> Plan:
     """Check every option and put the plan together; `timed` plans are not for the reference.
 
@@ -85,6 +102,10 @@ def make_plan(
     check_range("--seeds", seeds, 1, MOST_SEEDS)
     check_range("--threads", threads, 1, cpus)
     check_range("--timeout", timeout, 1.0, MOST_TIMEOUT)
+    check_range("--silence", silence, 1.0, MOST_TIMEOUT)
+    check_range("--retries", retries, 0, MOST_RETRIES)
+    for phase, seconds in (timeouts or {}).items():
+        check_range(f"--timeout {phase}:", seconds, 1.0, MOST_TIMEOUT)
     if block_steps is not None:
         check_range("--block-steps", block_steps, 1, 1_000_000)
     _check_word("--device", device, get_args(DeviceRequest))
@@ -114,6 +135,10 @@ def make_plan(
         block_steps=block_steps,
         initial=initial,
         save_weights=save_weights,
+        timeouts=timeouts or {},
+        silence=silence,
+        memory=memory,
+        retries=retries,
     )
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from harness.contract import Device
 from harness.errors import UsageError, WorkerError
@@ -18,11 +21,19 @@ from harness.run.agreement import check_batch
 from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench
 from harness.run.blocks import Block, steps_per_block, training_blocks
-from harness.run.cell import Cell, begin_import, end_import, open_cell, start_cell
+from harness.run.cell import (
+    Cell,
+    begin_import,
+    end_import,
+    open_cell,
+    restart_cell,
+    start_cell,
+)
 from harness.run.checked import network_hash, newest_check
 from harness.run.pending import Pending
 from harness.run.process import WorkerProcess, first_to_answer
 from harness.run.reference import check_network
+from harness.run.resume import refuse_other_versions
 from harness.spec import infer
 
 WARMUP_STEPS = 3
@@ -40,12 +51,50 @@ def prepare(bench: Bench) -> None:
     arrays = run_arrays(plan.spec, infer(plan.spec).output_shape[0], bench.dataset)
     write_arrays(bench.scratch, arrays)
     start_cells(bench)
+    _make_ready(bench, arrays)
+
+
+def _make_ready(bench: Bench, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Build, take the first step, check and warm up, once all have imported."""
+    refuse_other_versions(bench)
     bench.each("", lambda cell: _look_up_check(bench, cell))
     bench.each("build", lambda cell: open_cell(cell, bench.folder, bench.scratch))
     bench.each("first step", lambda cell: first_step(bench, cell))
-    check_network(bench, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
+    if any(cell.running and "equivalent" not in cell.facts for cell in bench.cells):
+        images, targets = arrays["train_images"], arrays["train_targets"]
+        check_network(bench, check_batch(bench.plan.spec, images, targets))
     bench.each("self-test", lambda cell: refuse_early(bench, cell))
     _warm_up(bench)
+    for cell in bench.cells:
+        cell.is_warm = cell.running
+
+
+def restart(bench: Bench, cell: Cell) -> bool:
+    """Give a cell whose worker failed another one, as ready to train as the first was.
+
+    That it is the same network is known from the first, if that came so far.
+
+    Returns:
+        Whether the new worker is ready, or has failed as well.
+
+    Raises:
+        UsageError: its framework has other versions than before.
+        WorkerError: the reference failed.
+
+    """
+    restart_cell(cell, bench.folder, bench.scratch)
+    cell.facts.pop("warmup_seconds", None)
+    bench.listener.phase(cell.label, f"import, by worker {cell.number}")
+    with bench.only(cell):
+        bench.each("", _import)
+        arrays = run_arrays(bench.plan.spec, infer(bench.plan.spec).output_shape[0], bench.dataset)
+        _make_ready(bench, arrays)
+    return cell.running
+
+
+def _import(cell: Cell) -> None:
+    begin_import(cell)
+    end_import(cell)
 
 
 def _look_up_check(bench: Bench, cell: Cell) -> None:
@@ -69,8 +118,13 @@ def start_cells(bench: Bench) -> None:
     Nothing else is timed meanwhile: to build and to compile takes several threads, and is done
     by one after the other once all have imported.
     """
-    wanted = _devices(bench.plan.device)
-    waiting = deque((info, device) for info in bench.plan.backends for device in wanted)
+    wanted = planned_devices(bench.plan.device)
+    waiting = deque(
+        (info, device)
+        for info in bench.plan.backends
+        for device in wanted
+        if any(bench.is_wanted(info, device, seed) for seed in bench.plan.seeds)
+    )
     busy: dict[WorkerProcess, Cell] = {}
     without = []
     while waiting or busy:
@@ -79,25 +133,32 @@ def start_cells(bench: Bench) -> None:
             label = info.label if len(wanted) == 1 else f"{info.label} {device}"
             bench.listener.phase(label, "import")
             cell = start_cell(info, device, bench.plan, bench.folder, bench.scratch, label)
+            cell.number = bench.next_worker(info, device)
             bench.cells.append(cell)
             if bench.attempt(cell, begin_import):
                 busy[cell.worker] = cell
             continue
-        cell = busy.pop(first_to_answer(busy, bench.plan.timeout))
+        limit = bench.plan.limits.seconds("prepare", is_warm=False)
+        cell = busy.pop(first_to_answer(busy, limit))
         if bench.attempt(cell, end_import) and cell.device not in cell.devices:
             bench.cells.remove(cell)
             cell.worker.kill()
-            without.append(cell.label)
+            without.append(cell)
     if not bench.cells:
         raise UsageError(
-            f"--device {bench.plan.device}: none is seen by {', '.join(without)}. "
+            f"--device {bench.plan.device}: none is seen by {', '.join(c.label for c in without)}. "
             "Try: --device cpu, or install builds of the frameworks that can use it"
         )
-    for label in without:
-        bench.listener.failed(label, "skipped", "the framework sees no such device")
+    for cell in without:
+        cell.outcome = ("skipped", "the framework sees no such device")
+        bench.listener.failed(cell.label, *cell.outcome)
+        if bench.folder.journal is not None:
+            for seed in bench.plan.seeds:
+                bench.note_status(seed, [cell], {})
 
 
-def _devices(request: str) -> list[Device]:
+def planned_devices(request: str) -> list[Device]:
+    """Return the devices on which every backend is to be tried."""
     if request == "all":
         return ["cpu", "gpu"] if may_have_gpu() else ["cpu"]
     return ["gpu" if request == "gpu" else "cpu"]
@@ -168,6 +229,10 @@ def _warm_up(bench: Bench) -> None:
     rows, _ = bench.split(bench.plan.seeds[0])
     steps_per_epoch = max(len(rows) // training.batch_size, 1)
     bench.each("warm-up", calibrate)
-    chosen = bench.plan.block_steps
+    # Rounds of a run that goes on are to be those that it began with.
+    known = bench.journal.head.get("block_steps")
+    chosen = known or bench.plan.block_steps
     bench.block_steps = chosen or steps_per_block(fastest, steps_per_epoch, training.epochs)
+    if not known and math.isfinite(fastest):
+        bench.journal.note("warmed up", block_steps=bench.block_steps)
     bench.each("warm-up", lambda cell: train(cell, first_blocks(bench, bench.block_steps)))

@@ -7,20 +7,27 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from secrets import randbelow
 from time import monotonic
 from typing import Any, BinaryIO, cast
 
+import psutil
 from numpy.typing import NDArray
 
 from harness.errors import MessageError, WorkerError
+from harness.run.guarded import GUARDIAN
 from harness.run.messages import Arrays, read_message, write_message
 
 LOG_TAIL_LINES = 12
 END_SECONDS = 10.0
 LAST_SECONDS = 2.0  # from the end of its pipe to that of the process
+WATCH_SECONDS = 1.0  # between two looks at a worker's memory, where that is limited
+MOST_LOG_BYTES = 64 * 2**20
+KEPT_LOG_BYTES = 2**20  # of its end, and as much of its beginning
+FOREVER = float("inf")
 
 
 class DeadlineReader:
@@ -33,7 +40,8 @@ class DeadlineReader:
     def __init__(self, descriptor: int, process: int | None = None) -> None:
         self.descriptor = descriptor
         self.process = process
-        self.deadline = float("inf")
+        self.deadline = FOREVER
+        self.watch: Callable[[], None] | None = None  # called every WATCH_SECONDS while it waits
 
     def read(self, count: int) -> bytes:
         """Return `count` bytes, or fewer at the end of the stream.
@@ -58,12 +66,18 @@ class DeadlineReader:
 
     def _wait(self) -> bool:
         """Sleep until there is something to read; False where the process ended before."""
-        left = self.deadline - monotonic()
-        ready = select.select(
-            self.watched, [], [], None if left == float("inf") else max(left, 0.0)
-        )[0]
-        if not ready:
-            raise TimeoutError
+        while True:
+            left = self.deadline - monotonic()
+            wait = left if self.watch is None else min(left, WATCH_SECONDS)
+            ready = select.select(
+                self.watched, [], [], None if wait == FOREVER else max(wait, 0.0)
+            )[0]
+            if ready:
+                break
+            if left <= wait:
+                raise TimeoutError
+            if self.watch is not None:
+                self.watch()
         # What was written before the end may have come between the two looks.
         return self.descriptor in ready or bool(select.select([self.descriptor], [], [], 0)[0])
 
@@ -76,7 +90,10 @@ class DeadlineReader:
 
 
 class WorkerProcess:
-    """One worker, in a process group of its own, with its own log."""
+    """One worker, in a process group of its own, with its own log.
+
+    With `memory`, a number of bytes, it is ended when it holds more: see `_watch`.
+    """
 
     def __init__(
         self,
@@ -85,6 +102,7 @@ class WorkerProcess:
         environment: Mapping[str, str],
         cpus: int,
         python: str = sys.executable,
+        memory: int | None = None,
     ) -> None:
         self.label = label
         self.log = log
@@ -96,6 +114,7 @@ class WorkerProcess:
                     [
                         *(python, "-m", "harness.run.worker"),
                         *(str(command_reader), str(answer_writer), str(cpus)),
+                        str(os.getpid()),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=log_file,
@@ -107,11 +126,17 @@ class WorkerProcess:
         finally:
             os.close(command_reader)
             os.close(answer_writer)
+        GUARDIAN.begins(self.process.pid)
         self.commands = os.fdopen(command_writer, "wb")
         self.answers = DeadlineReader(answer_reader, _pidfd(self.process.pid))
-        self.asked = 0
+        # No two workers count alike, so that none can answer for another by chance.
+        self.asked = randbelow(2**40)
         self.asked_at = monotonic()
+        self.longest_silence = 0.0  # of the last question
         self.ended = False
+        self.memory = memory
+        if memory is not None:
+            self.answers.watch = self._watch
 
     def send(self, command: str, arrays: Arrays = {}, **fields: Any) -> None:  # noqa: B006 (never changed)
         """Ask, without waiting for the answer.
@@ -131,36 +156,57 @@ class WorkerProcess:
         except OSError:
             raise self._crashed() from None
 
-    def receive(self, timeout: float) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def receive(
+        self, timeout: float, silence: float = FOREVER
+    ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Wait for the answer to the last question, at most `timeout` seconds from its asking.
+
+        Nor longer than `silence` seconds from one sign of life to the next, of which the asking
+        counts as the first.
 
         Raises:
             WorkerError: with status `crashed`, `timed-out`, `out-of-memory` or `failed`.
 
         """
-        self.answers.deadline = self.asked_at + timeout
-        try:
-            message = read_message(cast(BinaryIO, self.answers))
-        except TimeoutError:
-            self.kill()
-            raise WorkerError(
-                f"{self.label}: no answer in {timeout:g} s; ended. "
-                f"A longer limit: --timeout. Log: {self.log}",
-                "timed-out",
-            ) from None
-        except MessageError as error:
-            raise self._crashed(f"{error}; ") from None
-        if message is None:
-            raise self._crashed()
-        fields, arrays = message
-        if fields.get("id") != self.asked:
-            self.kill()
-            problem = f"answered another question than was asked. Log: {self.log}"
-            raise WorkerError(f"{self.label}: {problem}", "crashed")
+        sign, self.longest_silence = self.asked_at, 0.0
+        while True:
+            self.answers.deadline = min(self.asked_at + timeout, sign + silence)
+            fields, arrays = self._message(timeout, silence)
+            self.longest_silence = max(self.longest_silence, monotonic() - sign)
+            if fields.get("status") != "alive":
+                break
+            sign = monotonic()
+        self._trim_log()
+        if self.memory is not None:
+            self._watch()
         if fields.get("status") != "ok":
             status, text = str(fields.get("status", "failed")), str(fields.get("error", ""))
             raise WorkerError(f"{self.label}: {text}. Log: {self.log}", status)
         return fields, arrays
+
+    def _message(
+        self, timeout: float, silence: float
+    ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Read the next message, which must belong to the question that was asked."""
+        try:
+            message = read_message(cast(BinaryIO, self.answers))
+        except TimeoutError:
+            is_silent = self.answers.deadline < self.asked_at + timeout
+            self.kill()
+            what, option = (
+                (f"no sign of life for {silence:g} s", "--silence")
+                if is_silent
+                else (f"no answer in {timeout:g} s", "--timeout")
+            )
+            raise self._error(f"{what}; ended. A longer limit: {option}", "timed-out") from None
+        except MessageError as error:
+            raise self._crashed(f"{error}; ") from None
+        if message is None:
+            raise self._crashed()
+        if message[0].get("id") != self.asked:
+            self.kill()
+            raise self._error("answered another question than was asked", "crashed")
+        return message
 
     def ask(
         self,
@@ -168,11 +214,33 @@ class WorkerProcess:
         arrays: Arrays = {},  # noqa: B006 (never changed)
         *,
         timeout: float,
+        silence: float = FOREVER,
         **fields: Any,
     ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Send and receive."""
         self.send(command, arrays, **fields)
-        return self.receive(timeout)
+        return self.receive(timeout, silence)
+
+    def _watch(self) -> None:
+        """End the worker if it holds more memory than it may.
+
+        What counts is what it has in physical memory. A limit on addresses (RLIMIT_AS) would refuse
+        the frameworks, which reserve far more than they use; a control group needs rights that
+        a user seldom has. The look takes some microseconds, and is taken only where there is a
+        limit.
+        """
+        try:
+            held = psutil.Process(self.process.pid).memory_info().rss
+        except psutil.Error:
+            return  # it has ended, which the pipe will say
+        assert self.memory is not None
+        if held > self.memory:
+            self.kill()
+            raise self._error(
+                f"held {held / 1e6:,.0f} MB of memory, more than --memory {self.memory / 1e6:,.0f} "
+                "MB; ended",
+                "out-of-memory",
+            )
 
     def close(self) -> None:
         """Let the worker end in peace, and make sure that it has ended."""
@@ -193,7 +261,9 @@ class WorkerProcess:
                 os.killpg(self.process.pid, number)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(patience)
-        self.ended = True  # and its number may soon be another's
+        self.ended = True
+        GUARDIAN.ended(self.process.pid)
+        self._trim_log()
         for closing in (self.commands.close, self.answers.close):
             with suppress(OSError):
                 closing()
@@ -204,12 +274,33 @@ class WorkerProcess:
             self.process.wait(LAST_SECONDS)
         code = self.process.returncode
         self.kill()
+        status = "out-of-memory" if code == -signal.SIGKILL else "crashed"
+        return self._error(f"{found}the worker {_ending(code)}", status)
+
+    def _error(self, problem: str, status: str) -> WorkerError:
+        """Return an error that names the log, and shows its end."""
         tail = self.log_tail()
-        return WorkerError(
-            f"{self.label}: {found}the worker {_ending(code)}. Log: {self.log}"
-            + (f"\n{tail}" if tail else ""),
-            "out-of-memory" if code == -signal.SIGKILL else "crashed",
-        )
+        more = f"\n{tail}" if tail else ""
+        return WorkerError(f"{self.label}: {problem}. Log: {self.log}{more}", status)
+
+    def _trim_log(self) -> None:
+        """Leave out the middle of a log that has grown beyond measure; called between questions.
+
+        The worker goes on at the log's new end, as it appends.
+        """
+        try:
+            size = self.log.stat().st_size
+            if size <= MOST_LOG_BYTES:
+                return
+            with self.log.open("r+b") as file:
+                file.seek(size - KEPT_LOG_BYTES)
+                end = file.read()
+                left_out = size - 2 * KEPT_LOG_BYTES
+                file.seek(KEPT_LOG_BYTES)
+                file.write(f"\n[{left_out:,} bytes were left out here]\n".encode() + end)
+                file.truncate()
+        except OSError:
+            return  # it is not worth a measurement
 
     def log_tail(self) -> str:
         """Return the last lines of the worker's log."""

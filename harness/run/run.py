@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.data import Dataset, OrderHash
-from harness.errors import Interrupted
+from harness.errors import Interrupted, StorageError, UsageError
 from harness.machine import describe_machine
 from harness.run.bench import Bench, Row
+from harness.run.cell import Cell
 from harness.run.folder import ResultsFolder, now
+from harness.run.identity import identity
 from harness.run.listener import Listener
 from harness.run.plan import Plan, check_fit
-from harness.run.preparation import prepare
+from harness.run.preparation import planned_devices, prepare, restart
+from harness.run.resume import next_round, set_aside, take_up
 from harness.run.training import train_seed
 from harness.spec import infer, parameters_hash
+
+STRIKES = 2  # workers that failed on seeds one after the other; a third is not started
 
 
 def run(
@@ -25,60 +34,171 @@ def run(
     folder: ResultsFolder,
     listener: Listener,
     remarks: Mapping[str, Any] = {},
+    request: Mapping[str, Any] = {},
 ) -> list[Row]:
     """Carry out `plan`; return the rows of the summary, which are also on disk.
 
-    `remarks` are kept in `machine.json`, for example the command line. Backends that fail have
-    rows that say so, and do not end the run.
+    `remarks` are kept in `machine.json`, for example the command line; `request` in the journal, to
+    make the same plan again from. Backends that fail have rows that say so, and do not end the run.
+    Where the folder was taken up again, cells that have ended are left as they are.
 
     Raises:
-        UsageError: model and dataset do not fit, or a GPU was asked for and there is none.
+        UsageError: model and dataset do not fit, a GPU was asked for and there is none, or the
+            run in the folder was begun with something else.
         WorkerError: the NumPy reference failed.
-        Interrupted: by Ctrl-C; what was measured before is on disk.
+        StorageError: what is measured cannot be written to disk.
+        Interrupted: by Ctrl-C, SIGTERM or SIGHUP; what was measured before is on disk.
 
     """
-    check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset)
-    machine = describe_machine()
-    folder.write_json("machine.json", {**machine, **remarks})
     scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
-    bench = Bench(plan, dataset, folder, listener, machine["machine_key"], Path(scratch.name))
-    listener.started(plan, str(folder.path))
+    cells: list[Cell] = []
+    ending = ExitStack()
     try:
-        _all_seeds(bench)
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; what was measured before is in {folder.path}") from None
+        ending.enter_context(_in_order())
+        check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset)
+        machine = describe_machine()
+        place = Path(scratch.name)
+        bench = Bench(plan, dataset, folder, listener, machine["machine_key"], place, cells)
+        _begin(bench, identity(plan, dataset, machine), {**machine, **remarks}, request)
+        left = {key.seed for key in bench.journal.rows if bench.journal.is_open(key)}
+        listener.started(replace(plan, seeds=tuple(sorted(left))), str(folder.path))
+        if left:
+            _all_seeds(bench)
+        return list(bench.journal.current())
+    except KeyboardInterrupt as error:
+        kept = f"interrupted; what was measured before is in {folder.path}"
+        interrupted = Interrupted(kept)
+        if isinstance(error, Ended):
+            interrupted.exit_code = 128 + error.number
+        raise interrupted from None
+    except StorageError as error:
+        error.args = (
+            f"{error}; what was measured before is in {folder.path}. Try: make room, then "
+            f"python -m harness run --resume {folder.path}",
+        )
+        raise
     finally:
-        for cell in bench.cells:
+        for cell in cells:
             cell.worker.kill()
         scratch.cleanup()
         folder.close()
         listener.finished()
-    return bench.rows
+        ending.close()
+
+
+def _begin(
+    bench: Bench, what: Mapping[str, Any], machine: Mapping[str, Any], request: Mapping[str, Any]
+) -> None:
+    """Begin the journal with all that is planned, or take up the one that is there."""
+    if bench.folder.journal is not None:
+        take_up(bench, what)
+        return
+    bench.folder.write_json("machine.json", machine)
+    bench.folder.begin_journal({"begun_at": now(), "identity": what, "request": dict(request)})
+    bench.plan_rows(planned_devices(bench.plan.device))
 
 
 def _all_seeds(bench: Bench) -> None:
-    """Prepare, then train seed by seed; whatever ends a seed, its rows are written."""
-    seed, facts, order_hash = bench.plan.seeds[0], {"started_at": now()}, OrderHash()
+    """Prepare, then train seed by seed."""
+    seeds = sorted({key.seed for key in bench.journal.rows if bench.journal.is_open(key)})
     try:
-        prepare(bench)
-        for seed in bench.plan.seeds:
-            order_hash = OrderHash()
-            init_hash = parameters_hash(bench.initial(seed))
-            facts = {"started_at": now(), "init_hash": init_hash}
+        with _noting(bench, seeds[0], bench.cells, {"started_at": now()}):
+            prepare(bench)
+        for seed in seeds:
             for cell in bench.cells:
-                cell.begin_seed()
-            train_seed(bench, seed, order_hash)
-            facts["order_hash"] = order_hash.hexdigest()
-            bench.write_rows(seed, facts)
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        for cell in bench.cells:
-            if cell.running:
-                cell.outcome = (status, str(error) or "by Ctrl-C")
-        if all(row["seed"] != seed for row in bench.rows):
-            bench.write_rows(seed, facts)
-        raise
+                _replace_worker(bench, cell, seed)
+            train(bench, seed, _open_cells(bench, seed))
+            for _ in range(bench.plan.retries):
+                again = [c for c in bench.cells if not c.rests and c.outcome[0] == "crashed"]
+                for cell in again:
+                    restart(bench, cell)
+                if again:
+                    train(bench, seed, again)
     finally:
         for cell in bench.cells:
             if not cell.dead:
                 cell.worker.close()
+
+
+def _open_cells(bench: Bench, seed: int) -> list[Cell]:
+    """Return the cells that have not ended on this seed."""
+    return [cell for cell in bench.cells if bench.is_wanted(cell.info, cell.device, seed)]
+
+
+def _replace_worker(bench: Bench, cell: Cell, seed: int) -> None:
+    """Give a cell whose worker failed on an earlier seed another one, for this.
+
+    One that failed in the preparation would do so again; one whose workers have failed on two seeds
+    in a row is not tried any more.
+    """
+    if not cell.dead or not cell.is_warm or not bench.is_wanted(cell.info, cell.device, seed):
+        return
+    if cell.strikes < STRIKES:
+        restart(bench, cell)
+        return
+    status, error = cell.outcome
+    if status != "skipped":
+        problem = f"not tried: {cell.strikes} workers failed one after the other; {status}: {error}"
+        cell.outcome = ("skipped", problem)
+
+
+def train(bench: Bench, seed: int, cells: Sequence[Cell]) -> None:
+    """Train these cells on a seed, in rounds of their own; whatever ends it, rows are written."""
+    order_hash = OrderHash()
+    facts = {"started_at": now(), "init_hash": parameters_hash(bench.initial(seed))}
+    for cell in bench.cells:
+        cell.rests = cell not in cells
+    for cell in cells:
+        cell.begin_seed()
+    with _noting(bench, seed, cells, facts):
+        begin = [cell for cell in cells if cell.running]
+        bench.note_status(seed, begin, facts, "running")
+        set_aside(bench)
+        train_seed(bench, seed, order_hash, next_round(bench, seed))
+        facts["order_hash"] = order_hash.hexdigest()
+        bench.note_status(seed, cells, facts)
+    for cell in begin:
+        if cell.running:
+            cell.strikes = 0
+
+
+@contextmanager
+def _noting(bench: Bench, seed: int, cells: Sequence[Cell], facts: Row) -> Iterator[None]:
+    """Put on disk what became of cells when something ends the whole run; no wrong usage does."""
+    try:
+        yield
+    except (StorageError, UsageError):
+        raise  # nothing can be written, or nothing was run
+    except BaseException as error:
+        for cell in cells:
+            if cell.running:
+                cell.outcome = ("interrupted", str(error) or "by Ctrl-C")
+        wanted = [cell for cell in cells if bench.is_wanted(cell.info, cell.device, seed)]
+        bench.note_status(seed, wanted, facts)
+        raise
+
+
+class Ended(KeyboardInterrupt):
+    """A signal that ends the harness, other than that of Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"by {signal.Signals(number).name}")
+
+
+@contextmanager
+def _in_order() -> Iterator[None]:
+    """Let signals that would end the harness at once end the run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: object) -> None:
+        raise Ended(number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

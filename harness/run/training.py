@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,8 +40,11 @@ class Calls:
 CALLS = {"single": Calls(5, 5, 25, budget=0.25), "batched": Calls(1, 2, 3, budget=0.5)}
 
 
-def train_seed(bench: Bench, seed: int, order_hash: OrderHash) -> None:
-    """Train, test and time every running cell on `seed`; `order_hash` takes in every batch."""
+def train_seed(bench: Bench, seed: int, order_hash: OrderHash, first_round: int = 0) -> None:
+    """Train, test and time every running cell on `seed`; `order_hash` takes in every batch.
+
+    Rounds of training are numbered from `first_round`.
+    """
     spec = bench.plan.spec
     parameters = bench.initial(seed)
     bench.each("train", lambda cell: cell.ask("reset", parameters, seed=seed))
@@ -50,7 +52,7 @@ def train_seed(bench: Bench, seed: int, order_hash: OrderHash) -> None:
     epochs = list(training_blocks(rows, spec.training, seed, bench.block_steps))
     steps = sum(len(block.order) for blocks in epochs for block in blocks)
     bench.listener.seed_begins(seed, steps * sum(cell.running for cell in bench.cells))
-    round_number = 0
+    round_number = first_round
     for epoch, blocks in enumerate(epochs):
         _augment(bench, blocks, seed, epoch)
         for block in blocks:
@@ -78,17 +80,22 @@ def _round(bench: Bench, block: Block, seed: int, round_number: int) -> None:
     for position, turn in enumerate(turns(len(bench.cells), seed, round_number)):
         cell = bench.cells[turn]
         if cell.running:
-            try:
-                _turn(bench, cell, block, seed, round_number, position)
-            except WorkerError as error:
-                bench.fail(cell, error)
+            bench.attempt(
+                cell,
+                lambda cell, position=position: _turn(  # type: ignore[misc]
+                    bench, cell, block, seed, round_number, position
+                ),
+            )
 
 
 def _turn(
     bench: Bench, cell: Cell, block: Block, seed: int, round_number: int, position: int
 ) -> None:
     started_at = now()
-    seconds, loss = cell.train(block.order, block.rates)
+    seconds, losses = cell.train_steps(block.order, block.rates)
+    loss = float(losses.mean())
+    if seconds == 0:
+        raise WorkerError(f"{cell.label}: its clock stood still for a whole block")
     sample = bench.sample(
         cell,
         "train",
@@ -104,8 +111,11 @@ def _turn(
         started_at=started_at,
     )
     cell.blocks.append(sample)
-    if not math.isfinite(loss):
-        cell.outcome = ("diverged", f"the loss became {loss} in epoch {block.epoch + 1}")
+    if not np.isfinite(losses).all():
+        index = int(np.argmin(np.isfinite(losses)))
+        step = sum(done["steps"] for done in cell.blocks[:-1]) + index + 1
+        where = f"in step {step}, epoch {block.epoch + 1}"
+        cell.outcome = ("nan", f"the loss became {losses[index]} {where}")
         bench.listener.failed(cell.label, *cell.outcome)
     rate = block.images / seconds
     bench.listener.trained(

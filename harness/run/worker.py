@@ -13,9 +13,11 @@ import resource
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -30,13 +32,20 @@ from harness.spec import Spec, spec_from_json
 Fields = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 PR_SET_PDEATHSIG = 1
+SIGN_SECONDS = 5.0  # between two signs of life, where a command takes longer
 
 
 class Worker:
-    """Holds the backend and its session; every public method is a command."""
+    """Holds the backend and its session; every public method is a command.
+
+    `alive` gives the harness a sign of life; it is called outside of what is timed.
+    """
 
     backend: Backend
     session: Session
+
+    def __init__(self, alive: Callable[[], None] = lambda: None) -> None:
+        self.alive = alive
 
     def prepare(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Import the framework."""
@@ -156,6 +165,7 @@ class Worker:
             logits = self.session.predict(batch)
             seconds += perf_counter() - started
             outputs.append(logits[:count])
+            self.alive()
         found = np.concatenate(outputs)
         scores = score(self.spec, found, targets[rows])._asdict()
         answer = {"seconds": seconds, "images": len(rows), **scores}
@@ -171,6 +181,7 @@ class Worker:
             started = perf_counter()
             logits = self.session.predict(images)
             seconds[call] = perf_counter() - started
+            self.alive()
             if not isinstance(logits, np.ndarray):  # which is where the waiting would be
                 raise TypeError(f"predict returned a {type(logits).__name__}, no NumPy array")
         return {}, {"seconds": seconds}
@@ -248,9 +259,19 @@ COMMANDS = (
 
 def serve(commands: BinaryIO, answers: BinaryIO) -> None:
     """Answer commands until the harness closes the pipe."""
-    worker = Worker()
+    fields: Fields = {}
+    sign = monotonic()
+
+    def alive() -> None:
+        nonlocal sign
+        if monotonic() - sign >= SIGN_SECONDS:
+            write_message(answers, {"id": fields["id"], "status": "alive"})
+            sign = monotonic()
+
+    worker = Worker(alive)
     while (message := read_message(commands)) is not None:
         fields, arrays = message
+        sign = monotonic()
         try:
             if fields["command"] not in COMMANDS:
                 raise ValueError(f"unknown command {fields['command']!r}")
@@ -271,12 +292,18 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def main() -> None:
-    """Run as `python -m harness.run.worker COMMANDS_FD ANSWERS_FD CPUS`."""
+    """Run as `python -m harness.run.worker COMMANDS_FD ANSWERS_FD CPUS [PARENT]`.
+
+    PARENT is the harness's process; older harnesses do not give it.
+    """
     commands, answers, cpus = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the harness decides what Ctrl-C means
     if sys.platform == "linux":
         # A worker must not outlive the harness, however that ends.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if len(sys.argv) > 4 and not Path(f"/proc/{sys.argv[4]}").exists():  # before that
+            os._exit(1)
+        _be_killed_first()
         # The mask bounds every framework's threads alike, those of XLA included, which has no
         # setting of its own for them.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus])
@@ -287,6 +314,12 @@ def main() -> None:
     sys.stderr.flush()
     ctypes.CDLL(None).fflush(None)
     os._exit(0)
+
+
+def _be_killed_first() -> None:
+    """Have the kernel, when memory runs out, end a worker rather than the harness."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from harness.run.folder import read_rows
 from harness.verdict.accuracy import AccuracyVerdict, judge_accuracy
 
 Row = Mapping[str, Any]
+UNTRIED = ("planned", "running")  # of a run that goes on, or was killed: nothing is known yet
 
 
 @dataclass
@@ -41,7 +42,9 @@ class Line:
     @property
     def comparable(self) -> bool:
         """Whether its speed may be set beside the others': the same network, and it finished."""
-        return bool(self.finished) and all(row["equivalent"] for row in self.rows)
+        return bool(self.finished) and all(
+            row["equivalent"] for row in self.rows if row["status"] not in UNTRIED
+        )
 
     def values(self, column: str) -> list[float]:
         """Return a column over the finished seeds, without gaps."""
@@ -57,7 +60,8 @@ def read_lines(folder: Path) -> list[Line]:
     """Return the lines of a results folder, the fastest comparable one first."""
     lines: dict[tuple[str, str], Line] = {}
     for row in read_rows(folder / "summary.csv"):
-        _line(lines, row).rows.append(row)
+        if row["status"] != "skipped":
+            _line(lines, row).rows.append(row)
     for row in read_rows(folder / "samples.csv"):
         if row["phase"] == "train":
             _line(lines, row).blocks.append(row)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UsageError
+from harness.run.durable import whole_lines
 from harness.run.folder import read_rows
 
 Row = Mapping[str, Any]
@@ -125,7 +126,7 @@ def read_side(place: Path) -> list[Run]:
 
 
 def _read_run(path: Path, runs: dict[str, Run]) -> None:
-    rows = read_rows(path)
+    rows = [row for row in read_rows(path) if row.get("status") != "skipped"]
     if not rows or (missing := [name for name in NEEDED if name not in rows[0]]):
         what = f"no column {missing[0]}" if rows else "no rows"
         raise UsageError(f"{path} is no summary of a run: {what}. Try: a summary.csv")
@@ -150,7 +151,8 @@ def _read_samples(path: Path, cells: Mapping[tuple[str, ...], RunCell]) -> None:
         with path.open(newline="", encoding="utf-8") as file, _without_collection():
             header = next(csv.reader(file), [])
             names, figures = ([header.index(n) for n in part] for part in (NAMES, FIGURES))
-            while lines := list(islice(file, CHUNK)):
+            whole = whole_lines(file, len(header))
+            while lines := list(islice(whole, CHUNK)):
                 for (*cell_name, phase), own in _by_cell(lines, names).items():
                     cell = cells.get(tuple(cell_name))
                     if cell is not None and phase in PHASES:

@@ -181,7 +181,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(place):
     while not signal_file.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     workers = psutil.Process(process.pid).children(recursive=True)
-    assert len(workers) == 2
+    assert len(workers) == 3, "two workers, and the guardian"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -203,8 +203,8 @@ def test_a_loss_that_is_no_number_ends_the_seed_and_nothing_else(go):
     ran = go("twin", "diverging", seeds=3)
     assert [ran.row("diverging", seed)["status"] for seed in (0, 1, 2)] == [
         "ok",
-        "diverged",
-        "diverged",
+        "nan",
+        "nan",
     ]
     assert "epoch 1" in ran.row("diverging", 1)["error"]
     assert len(ran.of("train", backend="diverging", seed=1)) == 1
@@ -234,11 +234,12 @@ def test_when_all_fail_the_rows_say_so(go):
 def test_gpu_rows_stand_beside_cpu_rows(go, monkeypatch):
     monkeypatch.setattr("harness.run.preparation.may_have_gpu", lambda: True)
     ran = go("twin", "withgpu", device="all", seeds=1)
-    found = {(row["backend"], row["device"], row["device_name"]) for row in ran.rows}
+    found = {(row["backend"], row["device"], row["status"], row["device_name"]) for row in ran.rows}
     assert found == {
-        ("twin", "cpu", "cpu"),
-        ("withgpu", "cpu", "cpu"),
-        ("withgpu", "gpu", "Imaginary 1"),
+        ("twin", "cpu", "ok", "cpu"),
+        ("twin", "gpu", "skipped", None),
+        ("withgpu", "cpu", "ok", "cpu"),
+        ("withgpu", "gpu", "ok", "Imaginary 1"),
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
+from harness.errors import StorageError, UsageError
 from harness.run.folder import SAMPLE_COLUMNS, SUMMARY_COLUMNS, ResultsFolder, now, read_rows
 
 # What others rely on; a column may be added, never renamed or taken away.
@@ -142,7 +142,7 @@ def test_the_summary_is_replaced_at_one_stroke(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fail)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(StorageError, match="no space left"):
             folder.write_summary([{"seed": 0}, {"seed": 1}])
         assert (tmp_path / "summary.csv").read_bytes() == before
     with pytest.raises(ValueError, match="wrong"):

@@ -1,0 +1,148 @@
+"""Faults injected into a run: what they cost, and what is left to go on with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fault_runs import go, is_alive, row, statuses, tables
+
+from harness.errors import StorageError, UsageError
+from harness.run import durable
+from harness.run.folder import ResultsFolder, read_rows
+
+HERE = Path(__file__).parent
+
+# What is done while training on seed 1: the status, and what the row says.
+FAULTS = {
+    "segfault": ("crashed", "SIGSEGV"),
+    "aborts": ("crashed", "SIGABRT"),
+    "exits": ("crashed", "last words"),
+    "breaks_off": ("crashed", "cut short"),
+    "boasts": ("crashed", "at most"),
+    "impersonates": ("crashed", "answered another question"),
+    "orphans": ("crashed", "exit code 5"),
+}
+
+
+@pytest.mark.parametrize(("deed", "found"), FAULTS.items(), ids=FAULTS)
+def test_a_fault_costs_one_cell_only(tmp_path, monkeypatch, deed, found):
+    monkeypatch.setenv("FAULT", f"left:train:1:{deed}")
+    go(tmp_path / "out")
+    assert statuses(tmp_path / "out", "right") == ["ok", "ok"]
+    assert statuses(tmp_path / "out", "left") == ["ok", found[0]]
+    assert found[1] in row(tmp_path / "out", "left", 1)["error"]
+    if (tmp_path / "pids").exists():
+        assert not any(is_alive(int(p)) for p in (tmp_path / "pids").read_text().split())
+
+
+@pytest.mark.parametrize("spoilt", ["nan", "inf"])
+def test_a_loss_that_is_no_number_names_its_step(tmp_path, monkeypatch, spoilt):
+    monkeypatch.setenv("FAULT", f"left:losses:1:{spoilt}")
+    go(tmp_path / "out")
+    found = row(tmp_path / "out", "left", 1)
+    error = f"the loss became {spoilt} in step 1, epoch 1"
+    assert (found["status"], found["error"]) == ("nan", error)
+
+
+def test_a_worker_that_holds_too_much_memory_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAULT", "left:train:1:hoards")
+    go(tmp_path / "out", memory=600_000_000)
+    assert statuses(tmp_path / "out", "left") == ["ok", "out-of-memory"]
+    assert statuses(tmp_path / "out", "right") == ["ok", "ok"]
+    assert "--memory" in row(tmp_path / "out", "left", 1)["error"]
+
+
+def test_a_silent_worker_deaf_to_sigterm_is_ended_with_its_child(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAULT", "left:train:1:hangs_deaf")
+    go(tmp_path / "out", silence=2.0)
+    assert statuses(tmp_path / "out", "left") == ["ok", "timed-out"]
+    assert "--silence" in row(tmp_path / "out", "left", 1)["error"]
+    assert not any(is_alive(int(p)) for p in (tmp_path / "pids").read_text().split())
+
+
+def test_a_crash_is_tried_again_in_rounds_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAULT", "left:train:1:exits:once")
+    go(tmp_path / "out", retries=1)
+    assert statuses(tmp_path / "out", "left") == ["ok", "ok"]
+    assert row(tmp_path / "out", "left", 1)["worker"] == 2
+    (before,) = read_rows(tmp_path / "out" / "superseded" / "summary.csv")
+    assert (before["backend"], before["status"], before["worker"]) == ("left", "crashed", 1)
+    rounds: dict[str, set[int]] = {"left": set(), "right": set()}
+    for sample in read_rows(tmp_path / "out" / "samples.csv"):
+        if (sample["phase"], sample["seed"]) == ("train", 1):
+            rounds[sample["backend"]].add(sample["round"])
+    count = len(rounds["right"])
+    assert rounds["right"] == set(range(count))
+    assert rounds["left"] == set(range(count, 2 * count))
+
+
+def test_after_two_seeds_in_a_row_no_third_worker_is_started(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAULT", "left:train:1:exits left:train:2:exits")
+    go(tmp_path / "out", seeds=4)
+    assert statuses(tmp_path / "out", "left") == ["ok", "crashed", "crashed", "skipped"]
+    assert statuses(tmp_path / "out", "right") == ["ok"] * 4
+
+
+@pytest.mark.parametrize("failing", [12, 40])
+def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(tmp_path, monkeypatch, failing):
+    go(tmp_path / "whole")
+    calls, true = [0], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] >= failing:
+            raise OSError(28, "No space left on device")
+        true(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable.os, "fsync", fsync)
+        with pytest.raises(StorageError, match="No space left on device") as caught:
+            go(tmp_path / "out")
+    assert "--resume" in str(caught.value)
+    go(tmp_path / "out", resume=True)
+    assert tables(tmp_path / "out") == tables(tmp_path / "whole")
+
+
+def test_what_has_changed_is_named_and_refused(tmp_path):
+    go(tmp_path / "out", seeds=1)
+    with pytest.raises(UsageError, match=r"spec.training.batch_size: 8 then, 4 now"):
+        go(tmp_path / "out", resume=True, seeds=1, batch_size=4)
+    with pytest.raises(UsageError, match="seeds: 1 then, 2 now"):
+        go(tmp_path / "out", resume=True, seeds=2)
+    before = (tmp_path / "out" / "summary.csv").read_bytes()
+    go(tmp_path / "out", resume=True, seeds=1)
+    assert (tmp_path / "out" / "summary.csv").read_bytes() == before, "nothing was done again"
+
+
+def test_a_second_run_into_one_folder_is_refused_until_the_first_is_gone(tmp_path):
+    first = ResultsFolder(tmp_path / "out")
+    with pytest.raises(UsageError, match=f"written to by another process .{os.getpid()}"):
+        ResultsFolder(tmp_path / "out")
+    first.close()
+    ResultsFolder(tmp_path / "out").close()
+
+
+def test_a_last_line_that_was_cut_short_is_left_out_and_written_over(tmp_path):
+    go(tmp_path / "out", seeds=1)
+    samples = tmp_path / "out" / "samples.csv"
+    rows = read_rows(samples)
+    with samples.open("ab") as file:
+        file.write(b"20261127-1,left,,cpu,0,1,3")
+    assert read_rows(samples) == rows
+    with (tmp_path / "out" / "journal.jsonl").open("ab") as file:
+        file.write(b'{"backend": "left", "sta')
+    go(tmp_path / "out", resume=True, seeds=1)
+    assert read_rows(samples) == rows
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(8, id="short"), pytest.param(200, id="long", marks=pytest.mark.long)]
+)
+def test_runs_that_are_killed_lose_nothing_and_go_on(kills):
+    command = [sys.executable, str(HERE / "killing.py"), "--kills", str(kills), "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 * kills, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
