@@ -16,6 +16,7 @@ from harness.commands import (
     fuzz,
     lists,
     predict,
+    report,
     run,
 )
 from harness.errors import HarnessError
@@ -53,6 +54,7 @@ app.command(name="import-keras", epilog=exchange.IMPORT_KERAS_EPILOG)(exchange.i
 app.command(epilog=ab.EPILOG)(ab.ab)
 app.command(epilog=compare.EPILOG)(compare.compare)
 app.command(epilog=calibrate.EPILOG)(calibrate.calibrate)
+app.command(epilog=report.EPILOG)(report.report)
 app.command(epilog=export.EPILOG)(export.export)
 
 

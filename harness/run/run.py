@@ -40,6 +40,7 @@ def run(
     check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset)
     machine = describe_machine()
     folder.write_json("machine.json", {**machine, **remarks})
+    folder.write_json("spec.json", plan.spec.model_dump(mode="json"))
     scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
     bench = Bench(plan, dataset, folder, listener, machine["machine_key"], Path(scratch.name))
     listener.started(plan, str(folder.path))

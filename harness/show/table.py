@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -55,21 +55,32 @@ class Line:
 
 def read_lines(folder: Path) -> list[Line]:
     """Return the lines of a results folder, the fastest comparable one first."""
+    return lines_of(read_rows(folder / "summary.csv"), read_rows(folder / "samples.csv"))
+
+
+def lines_of(rows: Iterable[Row], samples: Iterable[Row]) -> list[Line]:
+    """Return the lines of rows and samples of one model, the fastest comparable one first.
+
+    Samples of a backend that has no row belong to no line.
+    """
     lines: dict[tuple[str, str], Line] = {}
-    for row in read_rows(folder / "summary.csv"):
-        _line(lines, row).rows.append(row)
-    for row in read_rows(folder / "samples.csv"):
-        if row["phase"] == "train":
-            _line(lines, row).blocks.append(row)
+    for row in rows:
+        backend = label_of(row)
+        line = lines.setdefault((backend, row["device"]), Line(backend, row["device"]))
+        line.rows.append(row)
+    for row in samples:
+        own = lines.get((label_of(row), row["device"]))
+        if row["phase"] == "train" and own:
+            own.blocks.append(row)
     return sorted(
         lines.values(),
         key=lambda line: (not line.comparable, -(line.typical("train_images_per_second") or 0)),
     )
 
 
-def _line(lines: dict[tuple[str, str], Line], row: Row) -> Line:
-    backend = f"{row['backend']}@{row['variant']}" if row["variant"] else row["backend"]
-    return lines.setdefault((backend, row["device"]), Line(backend, row["device"]))
+def label_of(row: Row) -> str:
+    """Return what the user would type for the backend of a row or a sample."""
+    return f"{row['backend']}@{row['variant']}" if row["variant"] else str(row["backend"])
 
 
 def results_table(lines: Sequence[Line]) -> Table:
