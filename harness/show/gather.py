@@ -139,7 +139,9 @@ def gather(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
             problems.append(str(error))
     if not runs:
         raise UsageError("\n".join(problems))
-    return sorted(runs, key=lambda run: (str(run.rows[0]["started_at"] or ""), run.run_id)), problems
+    return sorted(
+        runs, key=lambda run: (str(run.rows[0]["started_at"] or ""), run.run_id)
+    ), problems
 
 
 def _folders(place: Path) -> list[Path]:

@@ -149,7 +149,7 @@ def remarks(lines: Sequence[Line]) -> list[str]:
     found = []
     comparable = [line for line in lines if line.comparable]
     for line in lines:
-        found += _remarks_on(line)
+        found += remarks_on(line)
     accuracies = {
         line.label: line.values("test_accuracy")
         for line in comparable
@@ -159,7 +159,8 @@ def remarks(lines: Sequence[Line]) -> list[str]:
     return [remark for remark in found if remark]
 
 
-def _remarks_on(line: Line) -> list[str]:
+def remarks_on(line: Line) -> list[str]:
+    """Return what is to be said of one line: that it differs and where, failures, and notes."""
     found = []
     first = line.rows[0]
     if first["equivalent"] is False:

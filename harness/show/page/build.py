@@ -18,7 +18,7 @@ from markupsafe import Markup
 import harness
 from harness.output import write_whole
 from harness.run.checked import CHECKS
-from harness.show.answer import say
+from harness.show.answer import say, say_all
 from harness.show.gather import Case, Run, gather
 from harness.show.page import costs, learning, overview, speed
 from harness.show.page.downloads import downloads
@@ -28,7 +28,7 @@ from harness.show.page.ladder import Grid, find_checks, grid
 from harness.show.page.network import Drawing, draw
 from harness.show.page.sources import Source, sources
 from harness.show.page.summary import Summary, summary
-from harness.show.table import Line, remarks
+from harness.show.table import Line, remarks_on
 
 FIGURES = (
     speed.throughput,
@@ -59,7 +59,9 @@ class Chapter:
     versions: dict[str, str]
 
 
-def write_report(places: Sequence[Path], output: Path, checks: Sequence[Path] = (CHECKS,)) -> list[str]:
+def write_report(
+    places: Sequence[Path], output: Path, checks: Sequence[Path] = (CHECKS,)
+) -> list[str]:
     """Write the page of the results at `places`; return what could not be read.
 
     `checks` are folders in which checks of the same networks are looked for, beside the places.
@@ -95,6 +97,7 @@ def page(runs: Sequence[Run], checks: Sequence[Path] = (), problems: Sequence[st
         "backends": {name: keys.key(name, keys.devices[0]).colour for name in keys.backends},
         "devices": keys.devices,
         "downloads": downloads(runs),
+        "headline": say_all(cases),
         "problems": problems,
         "version": harness.__version__,
     }
@@ -104,13 +107,13 @@ def page(runs: Sequence[Run], checks: Sequence[Path] = (), problems: Sequence[st
 def _chapter(
     case: Case, anchor: str, title: str, keys: Keys, reports: Sequence[dict[str, Any] | Any]
 ) -> Chapter:
-    said = say(case)
+    said = [remark for line in case.lines for remark in remarks_on(line)]
     return Chapter(
         anchor,
         title,
         case,
-        said,
-        [r for r in [*remarks(case.lines), *case.run.remarks] if r not in said],
+        say(case),
+        [*said, *case.run.remarks],
         summary(case.lines, keys),
         [figure for make in FIGURES if (figure := make(case, keys))],
         grid(case, reports, keys),
@@ -138,6 +141,15 @@ def _all_keys(cases: Sequence[Case], keys: Keys) -> list[Any]:
     return [keys.of(lines[label]) for label in sorted(lines)]
 
 
+def kept(text: str) -> Markup:
+    """Return text as HTML in which names and options with hyphens are not broken at these."""
+    words = [
+        Markup('<span class="keep">{}</span>').format(word) if "-" in word else Markup.escape(word)
+        for word in text.split(" ")
+    ]
+    return Markup(" ").join(words)
+
+
 @cache
 def _environment() -> Environment:
     made = Environment(
@@ -149,14 +161,19 @@ def _environment() -> Environment:
     )
     made.filters["kind"] = lambda item: type(item).__name__
     made.filters["grouped"] = lambda number: f"{number:,}"
+    made.filters["kept"] = kept
     made.filters["plain"] = lambda number: f"{number:.5g}"
     return made
 
 
 def _render(content: dict[str, Any]) -> str:
     folder = files("harness.show.page") / "templates"
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script = (
+        (folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
+    )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _environment().get_template("page.html").render(
-        **content, style=Markup(style), script=Markup(script), script_hash=digest
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(**content, style=Markup(style), script=Markup(script), script_hash=digest)
     )

@@ -51,8 +51,16 @@ def where_time_goes(case: Case, keys: Keys) -> Figure | None:
     whole = from_zero([sum(f.values()) for f in found.values()], "seconds")
     start = from_zero([sum(f[name] for name in START) for f in found.values()], "seconds")
     charts = [
-        Stacks("One seed, from import to the last evaluation", whole, _stacks(lines, keys, found, PHASES, whole)),
-        Stacks("Of that, until the first measured batch", start, _stacks(lines, keys, found, tuple(START), start)),
+        Stacks(
+            "One seed, from import to the last evaluation",
+            whole,
+            _stacks(lines, keys, found, PHASES, whole),
+        ),
+        Stacks(
+            "Of that, until the first measured batch",
+            start,
+            _stacks(lines, keys, found, tuple(START), start),
+        ),
     ]
     rows = [
         [line.backend, line.device, *(f"{found[line.label][name]:.3f}" for name in PHASES)]
@@ -62,18 +70,29 @@ def where_time_goes(case: Case, keys: Keys) -> Figure | None:
         "Import, building, compilation (the first step) and warm-up happen once in a process; "
         "training and evaluation are those of one seed, the median over seeds."
     )
-    table = DataTable(["backend", "on", *(f"{name} s" for name in PHASES)], rows, [keys.of(x) for x in lines])
+    table = DataTable(
+        ["backend", "on", *(f"{name} s" for name in PHASES)], rows, [keys.of(x) for x in lines]
+    )
     return Figure("time", "Where the time goes", charts, table, note)
 
 
 def _stacks(
-    lines: list[Line], keys: Keys, found: dict[str, dict[str, float]], names: tuple[str, ...], axis: Axis
+    lines: list[Line],
+    keys: Keys,
+    found: dict[str, dict[str, float]],
+    names: tuple[str, ...],
+    axis: Axis,
 ) -> list[Stack]:
     stacks = []
     for line in lines:
         parts = found[line.label]
         segments = [
-            Segment(name, f"p{PHASES.index(name)}", axis.at(parts[name]), f"{line.label}, {name}: {seconds(parts[name])}")
+            Segment(
+                name,
+                f"p{PHASES.index(name)}",
+                axis.at(parts[name]),
+                f"{line.label}, {name}: {seconds(parts[name])}",
+            )
             for name in names
             if parts[name] > 0
         ]
@@ -95,7 +114,11 @@ def memory(case: Case, keys: Keys) -> Figure | None:
     if not charts:
         return None
     rows = [[x.backend, x.device, *(_megabytes(x.typical(c)) for c in columns)] for x in case.lines]
-    table = DataTable(["backend", "on", *(f"{c.title} MB" for c in charts)], rows, [keys.of(x) for x in case.lines])
+    table = DataTable(
+        ["backend", "on", *(f"{c.title} MB" for c in charts)],
+        rows,
+        [keys.of(x) for x in case.lines],
+    )
     note = "The most that was resident by the end, the training set included."
     return Figure("memory", "Memory", charts, table, note)
 
@@ -123,6 +146,8 @@ def roofline(case: Case, keys: Keys) -> Figure | None:
         for line in lines
     ]
     columns = ["backend", "on", "images/s", "limit images/s", "share of it"]
-    note = "The limit is what this machine's arithmetic and memory would allow this network at most."
+    note = (
+        "The limit is what this machine's arithmetic and memory would allow this network at most."
+    )
     table = DataTable(columns, rows, [keys.of(line) for line in lines])
     return Figure("limit", "How near the limit", [Bars("", axis, bars)], table, note)

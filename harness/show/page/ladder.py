@@ -65,10 +65,14 @@ def grid(case: Case, checks: Sequence[Report], keys: Keys) -> Grid:
     for line in case.lines:
         backend = by_cell.get((line.backend, line.device), {"rungs": ()})
         known = {rung["rung"]: rung for rung in backend["rungs"]}
-        rows.append((keys.of(line), [_before(line), *(_rung(name, known.get(name)) for name in rungs)]))
+        rows.append(
+            (keys.of(line), [_before(line), *(_rung(name, known.get(name)) for name in rungs)])
+        )
     origin, said = "", []
     if report:
-        said = [text for text in remarks(report) if not text.startswith("Accuracy over seeds was not")]
+        said = [
+            text for text in remarks(report) if not text.startswith("Accuracy over seeds was not")
+        ]
         origin = (
             f"python -m harness check, {report.get('precision')}, {report.get('steps')} steps, "
             f"{str(report['finished_at'])[:10]}{_changed(case, by_cell)}"
@@ -121,7 +125,9 @@ def _rung(name: str, rung: Mapping[str, Any] | None) -> Rung:
         size = f"{100 * float(difference):.2f} pt"
     lines = []
     if rung.get("where"):
-        lines.append(f"{'First' if status == 'differs' else 'Largest'} in {rung['where']} ({rung.get('topic')})")
+        lines.append(
+            f"{'First' if status == 'differs' else 'Largest'} in {rung['where']} ({rung.get('topic')})"
+        )
     if difference is not None and rung.get("tolerance") is not None and name != ACCURACY:
         lines.append(f"{float(difference):.1e}; allowed: {float(rung['tolerance']):.0e}")
     lines += [str(rung[part]) for part in ("cause", "error") if rung.get(part)]

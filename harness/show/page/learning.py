@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
-import numpy as np
-
 from harness.show.gather import Case
 from harness.show.page.figure import Figure, seconds, share
 from harness.show.page.keys import Keys
@@ -17,6 +15,7 @@ from harness.show.page.scales import Axis, around, from_zero, logarithmic
 from harness.show.table import Line, Row
 
 MOST_POINTS = 150  # of a trace of the training loss; blocks between are averaged
+MOST_KNOTS = 25  # points that can be told apart, and pointed at
 GOALS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 
 
@@ -58,7 +57,9 @@ def training_loss(line: Line) -> dict[object, Curve]:
     """Return the loss of each block, by seed; neighbours are averaged where there are very many."""
     found = {}
     for seed in sorted({block["seed"] for block in line.blocks}):
-        own = [b for b in line.blocks if b["seed"] == seed and b["loss"] is not None and b["images"]]
+        own = [
+            b for b in line.blocks if b["seed"] == seed and b["loss"] is not None and b["images"]
+        ]
         if own:
             found[seed] = _thinned(_passages(own))
     return found
@@ -125,19 +126,20 @@ def learning(case: Case, keys: Keys) -> Figure | None:
         curves["Training loss"] = found
     if not curves:
         return None
-    split = _split(case)
     charts = [
-        _panel(f"{title}{'' if title == 'Training loss' else f', {split}'}", own, keys, over)
+        _panel(title, own, keys, over)
         for over in ("epochs", "seconds")
         for title, own in curves.items()
     ]
     note = (
-        "Thick: mean over seeds. Thin: single seeds. Seconds are of training alone: no import, "
+        f"Accuracy and loss are of the {_split(case)}. Thick: mean over seeds. Thin: single seeds. Seconds are of training alone: no import, "
         "compilation, or evaluation. Over epochs the curves should lie on each other, for it is the "
         "same network on the same batches; dropout is drawn by each framework itself."
     )
     table, finding = _table(case, keys), _finding(case)
-    return Figure("learning", "Learning", charts, table, note, finding, legend=True, columns=len(curves))
+    return Figure(
+        "learning", "Learning", charts, table, note, finding, legend=True, columns=len(curves)
+    )
 
 
 def _split(case: Case) -> str:
@@ -158,7 +160,7 @@ def _panel(
     if is_share:
         y = around([p.value for p in moments], "per cent", 100)
     else:
-        y = logarithmic([p.value for p in moments]) if moments else around([0.0])
+        y = logarithmic([p.value for p in moments], title.lower())
     label = "epochs" if over == "epochs" else "seconds of training"
     x = from_zero([getattr(p, over) for p in moments], label)
     traces = []
@@ -169,11 +171,12 @@ def _panel(
         average = averaged(curves)
         if average:
             points = _points(average, x, y, over, key, title, is_share)
-            many = len(points) > 40
+            many = len(points) > MOST_KNOTS
             traces.append(
                 Trace(key, "mean", _path(average, x, y, over), [] if many else points, points[-1])
             )
-    return Panel(f"{title}, over {label}", x, y, traces)
+    by = "epoch" if over == "epochs" else "second of training"
+    return Panel(f"{title} by {by}", x, y, traces)
 
 
 def _path(curve: Curve, x: Axis, y: Axis, over: str) -> str:
@@ -187,7 +190,7 @@ def _points(
         Point(
             x.at(getattr(p, over)),
             y.at(p.value),
-            f"{key.name}: {share(p.value) if is_share else f'{p.value:.4g}'} {title.partition(',')[0].lower()} "
+            f"{key.name}: {share(p.value) if is_share else f'{p.value:.4g}'} {title.lower()} "
             f"after {p.epochs:.3g} epochs, {seconds(p.seconds)}",
         )
         for p in curve
@@ -205,7 +208,9 @@ def _table(case: Case, keys: Keys) -> DataTable:
                 share(row["accuracy"]) if row["accuracy"] is not None else _plain(row["rmse"]),
                 _plain(row["loss"]),
             ]
-            rows.append([line.backend, line.device, row["seed"], row["epoch"], _plain(passed), *scores])
+            rows.append(
+                [line.backend, line.device, row["seed"], row["epoch"], _plain(passed), *scores]
+            )
             own.append(keys.of(line))
     score = "accuracy" if case.holds("test_accuracy") else "rmse"
     columns = ["backend", "on", "seed", "epoch", "training seconds", score, "loss"]

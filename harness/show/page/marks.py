@@ -63,6 +63,11 @@ class Bars:
     axis: Axis
     bars: Sequence[Bar]
 
+    @property
+    def widest(self) -> int:
+        """Characters that the longest text beside a bar has."""
+        return max((len(bar.text) + len(bar.aside) + 2 for bar in self.bars), default=0)
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -131,9 +136,7 @@ class Panel:
         return spread(found) if 1 < len(found) <= 8 else []
 
 
-def spread(
-    places: Sequence[tuple[Key, float]], distance: float = 8.0
-) -> list[tuple[Key, float]]:
+def spread(places: Sequence[tuple[Key, float]], distance: float = 8.0) -> list[tuple[Key, float]]:
     """Move places, sorted, as far apart as `distance`, and back into the plot as one."""
     moved: list[tuple[Key, float]] = []
     for key, place in places:

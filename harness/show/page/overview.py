@@ -175,7 +175,9 @@ def _figure(
         for line in case.lines:
             if line.comparable and line.typical(RATE):
                 found.setdefault(line.label, []).append((place, line, words, case))
-    tops = [v for own in found.values() for _, line, _, _ in own for v in line.values(f"{RATE}_high")]
+    tops = [
+        v for own in found.values() for _, line, _, _ in own for v in line.values(f"{RATE}_high")
+    ]
     rates = [line.typical(RATE) or 0 for own in found.values() for _, line, _, _ in own]
     y = from_zero([*tops, *rates], "images per second")
     traces, rows, row_keys = [], [], []
@@ -186,19 +188,47 @@ def _figure(
             rate = line.typical(RATE) or 0
             low, high = line.typical(f"{RATE}_low"), line.typical(f"{RATE}_high")
             interval = f" ({grouped(low)} to {grouped(high)})" if low and high else ""
-            points.append(Point(x.at(place), y.at(rate), f"{key.name}, {words}: {grouped(rate)}{interval} images/s"))
+            points.append(
+                Point(
+                    x.at(place),
+                    y.at(rate),
+                    f"{key.name}, {words}: {grouped(rate)}{interval} images/s",
+                )
+            )
             if low and high:
                 whiskers += path([(x.at(place), y.at(low)), (x.at(place), y.at(high))])
             version = line.rows[0]["framework_version"] or "–"
             commit = str(case.first("commit") or "–")[:7]
-            rows.append([words, line.backend, line.device, grouped(rate), grouped(low), grouped(high), version, commit])
+            rows.append(
+                [
+                    words,
+                    line.backend,
+                    line.device,
+                    grouped(rate),
+                    grouped(low),
+                    grouped(high),
+                    version,
+                    commit,
+                ]
+            )
             row_keys.append(key)
         places_of = [(p.x, p.y) for p in points]
         traces.append(Trace(key, "mean", path(places_of), points, points[-1]))
         if whiskers:
             traces.append(Trace(key, "whiskers", whiskers))
         traces.append(Trace(key, "dots", dots(places_of)))
-    notes = [(x.at(place), words) for place, words in zip(places, said, strict=True)] if not x.ticks else []
+    notes = (
+        [(x.at(place), words) for place, words in zip(places, said, strict=True)]
+        if not x.ticks
+        else []
+    )
     columns = [column, "backend", "on", "images/s", "low", "high", "framework", "commit"]
     note = "Whiskers are 95 % intervals of the median within a run. They do not hold what differs from one start of the processes to the next."
-    return Figure(name, title, [Panel("", x, y, traces, notes)], DataTable(columns, rows, row_keys), note, legend=True)
+    return Figure(
+        name,
+        title,
+        [Panel("", x, y, traces, notes)],
+        DataTable(columns, rows, row_keys),
+        note,
+        legend=True,
+    )

@@ -32,9 +32,7 @@ class Axis:
     @property
     def labels(self) -> list[tuple[float, str]]:
         """Where the ticks are, in per cent, and what is written there."""
-        step = min(
-            (b - a for a, b in zip(self.ticks, self.ticks[1:], strict=False)), default=1.0
-        )
+        step = min((b - a for a, b in zip(self.ticks, self.ticks[1:], strict=False)), default=1.0)
         return [
             (round(self.at(tick), 3), tick_text(tick * self.factor, step * self.factor, self.log))
             for tick in self.ticks
@@ -44,29 +42,26 @@ class Axis:
 def tick_text(value: float, step: float, log: bool = False) -> str:
     """Return a number with as many digits as tell it from its neighbours."""
     if log and value:
-        return f"{value:,.0f}" if value >= 1 else f"{value:.{max(0, -math.floor(math.log10(value)))}f}"
+        return (
+            f"{value:,.0f}" if value >= 1 else f"{value:.{max(0, -math.floor(math.log10(value)))}f}"
+        )
     digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
     return f"{value:,.{min(digits, 9)}f}"
 
 
 def from_zero(values: Iterable[float], label: str = "", factor: float = 1.0) -> Axis:
     """Return an axis from 0 to just above the largest value."""
-    return around([0.0, *values], label, factor)
+    high = max([*values, 0.0]) * 1.03 or 1.0
+    return Axis(0.0, high, label, factor, ticks=_round_ticks(0.0, high))
 
 
-def around(
-    values: Iterable[float], label: str = "", factor: float = 1.0, count: int = 5
-) -> Axis:
-    """Return an axis that holds all values between round numbers, about `count` ticks on it."""
-    found = list(values) or [0.0]
+def around(values: Iterable[float], label: str = "", factor: float = 1.0) -> Axis:
+    """Return an axis that holds all values, and a little more at both ends."""
+    found = list(values) or [0.0, 1.0]
     low, high = min(found), max(found)
-    if low == high:
-        low, high = (low - 0.5 * abs(low), high + 0.5 * abs(high)) if low else (0.0, 1.0)
-    step = _round_step((high - low) / max(count - 1, 1))
-    first = math.floor(low / step + 1e-9)
-    last = math.ceil(high / step - 1e-9)
-    ticks = tuple(number * step for number in range(first, last + 1))
-    return Axis(ticks[0], ticks[-1], label, factor, ticks=ticks)
+    room = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+    low, high = low - room, high + room
+    return Axis(low, high, label, factor, ticks=_round_ticks(low, high))
 
 
 def logarithmic(values: Iterable[float], label: str = "") -> Axis:
@@ -78,13 +73,16 @@ def logarithmic(values: Iterable[float], label: str = "") -> Axis:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1,) if len(decades) > 4 else (1, 2, 5) if len(decades) < 3 else (1, 3)
     ticks = [step * 10.0**decade for decade in decades for step in steps]
-    below = max((tick for tick in ticks if tick <= low), default=ticks[0])
-    above = min((tick for tick in ticks if tick >= high), default=ticks[-1])
-    kept = tuple(tick for tick in ticks if below <= tick <= above)
-    return Axis(below, above, label, log=True, ticks=kept)
+    room = (high / low) ** 0.04
+    low, high = low / room, high * room
+    kept = tuple(tick for tick in ticks if low <= tick <= high)
+    return Axis(low, high, label, log=True, ticks=kept)
 
 
-def _round_step(rough: float) -> float:
-    """Return the least of 1, 2, 2.5, 5 and 10, times a power of ten, that is not below `rough`."""
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= rough * (1 - 1e-9))
+def _round_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
+    """Return multiples of 1, 2 or 5 times a power of ten from `low` to `high`, up to `most`."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    steps = (step * power for step in (1, 2, 5, 10))
+    step = next(step for step in steps if (high - low) / step < most)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return tuple(number * step for number in range(first, last + 1))

@@ -54,7 +54,9 @@ def highlight(text: str) -> Markup:
     parts = []
     for name, group in groupby(_classed(text), key=lambda item: item[0]):
         piece = "".join(value for _, value in group)
-        parts.append(Markup('<b class="{}">{}</b>').format(name, piece) if name else Markup.escape(piece))
+        parts.append(
+            Markup('<b class="{}">{}</b>').format(name, piece) if name else Markup.escape(piece)
+        )
     return Markup("").join(parts)
 
 

@@ -158,9 +158,7 @@ def _spread(line: Line, key: Key, values: Values, axis: Axis) -> Panel:
         traces.append(Trace(key, "area", path(_density(places))))
     kept = np.sort(places)[:: max(1, len(places) // MOST_DOTS)]
     jitter = np.random.default_rng(0).uniform(6, 26, len(kept))
-    traces.append(
-        Trace(key, "dots", dots(list(zip(kept.tolist(), jitter.tolist(), strict=True))))
-    )
+    traces.append(Trace(key, "dots", dots(list(zip(kept.tolist(), jitter.tolist(), strict=True)))))
     marks = np.percentile(values, [50, 95, 99])
     ticks = [
         Point(axis.at(float(mark)), 36, f"{line.label}: {name} {mark:.2f} ms a step")
@@ -192,11 +190,14 @@ def _course(lines: Sequence[Line], keys: Keys, axis: Axis) -> Panel:
     for line in lines:
         values = _block_ms(line)
         every = max(1, len(values) // MOST_DOTS)
-        points = [(x.at(i + 0.5), axis.at(v)) for i, v in enumerate(values.tolist()) if not i % every]
+        points = [
+            (x.at(i + 0.5), axis.at(v)) for i, v in enumerate(values.tolist()) if not i % every
+        ]
         traces.append(Trace(keys.of(line), "dots", dots(points)))
     seeds = sorted({b["seed"] for line in lines for b in line.blocks})
-    first = {s: min(i for line in lines for i, b in enumerate(line.blocks) if b["seed"] == s) for s in seeds}
+    first = {
+        s: min(i for line in lines for i, b in enumerate(line.blocks) if b["seed"] == s)
+        for s in seeds
+    }
     notes = [(x.at(first[s]), f"seed {s}") for s in seeds] if len(seeds) > 1 else []
     return Panel("Over the run", x, axis, traces, notes)
-
-

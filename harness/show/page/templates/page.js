@@ -22,6 +22,7 @@
     }
     const boxes = all("input", form);
     const off = boxes.filter((box) => !box.checked);
+    form.querySelector("[type=reset]").hidden = !off.length;
     said.textContent = off.length
       ? `without ${off.map((box) => box.value).join(", ")}; sentences still speak of all`
       : "";
