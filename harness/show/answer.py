@@ -161,14 +161,15 @@ def _same_network(case: Case) -> list[str]:
 
 
 def _failures(case: Case) -> list[str]:
-    found = []
+    found: dict[str, list[str]] = {}
     for line in case.lines:
         bad = [row["status"] for row in line.rows if row["status"] != "ok"]
         if bad:
             seeds = f" in {_number(len(bad))} of {_number(len(line.rows))} seeds"
             words = _listed(sorted({str(word) for word in bad}))
-            found.append(f"{name_of(line, case.lines)}: {words}{seeds if line.finished else ''}.")
-    return found
+            said = f"{words}{seeds if line.finished else ''}"
+            found.setdefault(said, []).append(name_of(line, case.lines))
+    return [f"{_listed(names)}: {said}." for said, names in found.items()]
 
 
 def _number(count: int) -> str:

@@ -10,7 +10,10 @@ from harness.show.page.marks import Bars, DataTable, Panel, Stacks
 
 @dataclass(frozen=True)
 class Figure:
-    """Charts that belong together; `name` is its anchor within a case, `note` says how to read it."""
+    """Charts that belong together.
+
+    `name` is its anchor within a case; `finding` is what it shows, `note` how it is read.
+    """
 
     name: str
     title: str

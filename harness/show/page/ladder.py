@@ -126,7 +126,8 @@ def _rung(name: str, rung: Mapping[str, Any] | None) -> Rung:
     lines = []
     if rung.get("where"):
         lines.append(
-            f"{'First' if status == 'differs' else 'Largest'} in {rung['where']} ({rung.get('topic')})"
+            f"{'first' if status == 'differs' else 'largest'} in {rung['where']} "
+            f"({rung.get('topic')})"
         )
     if difference is not None and rung.get("tolerance") is not None and name != ACCURACY:
         lines.append(f"{float(difference):.1e}; allowed: {float(rung['tolerance']):.0e}")

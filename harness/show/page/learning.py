@@ -93,7 +93,7 @@ def averaged(curves: dict[object, Curve]) -> Curve:
 
 
 def goal_of(case: Case) -> float | None:
-    """Return the highest of the round accuracies that every comparable line reached in every seed."""
+    """Return the highest round accuracy that every comparable line reached in every seed."""
     best = [
         max((p.value for p in curve), default=0.0)
         for line in case.lines
@@ -117,13 +117,11 @@ SCORES = (("accuracy", "Accuracy"), ("rmse", "Root mean squared error"), ("loss"
 def learning(case: Case, keys: Keys) -> Figure | None:
     """Scores after each epoch and the training loss, over epochs and over training seconds."""
     curves = {
-        title: found
+        title: [(line, evaluated(case, line, column)) for line in case.lines]
         for column, title in SCORES
-        if (found := _by_line(case, lambda line, c=column: evaluated(case, line, c)))  # type: ignore[misc]
     }
-    found = _by_line(case, training_loss)
-    if found:
-        curves["Training loss"] = found
+    curves["Training loss"] = [(line, training_loss(line)) for line in case.lines]
+    curves = {t: kept for t, found in curves.items() if (kept := [f for f in found if f[1]])}
     if not curves:
         return None
     charts = [
@@ -132,9 +130,10 @@ def learning(case: Case, keys: Keys) -> Figure | None:
         for title, own in curves.items()
     ]
     note = (
-        f"Accuracy and loss are of the {_split(case)}. Thick: mean over seeds. Thin: single seeds. Seconds are of training alone: no import, "
-        "compilation, or evaluation. Over epochs the curves should lie on each other, for it is the "
-        "same network on the same batches; dropout is drawn by each framework itself."
+        f"Accuracy and loss are of the {_split(case)}. Thick: mean over seeds. Thin: single "
+        "seeds. Seconds are of training alone: no import, compilation, or evaluation. By epoch "
+        "the curves should lie on each other, for it is the same network on the same batches; "
+        "dropout is drawn by each framework itself."
     )
     table, finding = _table(case, keys), _finding(case)
     return Figure(
@@ -145,11 +144,6 @@ def learning(case: Case, keys: Keys) -> Figure | None:
 def _split(case: Case) -> str:
     phases = {row["phase"] for rows in case.evaluations.values() for row in rows}
     return "validation images" if "validation" in phases else "test images"
-
-
-def _by_line(case: Case, curves_of: object) -> list[tuple[Line, dict[object, Curve]]]:
-    assert callable(curves_of)
-    return [(line, curves) for line in case.lines if (curves := curves_of(line))]
 
 
 def _panel(
@@ -234,4 +228,5 @@ def _finding(case: Case) -> str:
     if len(known) < 2 or len(known) < len(times):
         return ""
     said = ", ".join(f"{label.removesuffix(' on cpu')} {seconds(time)}" for time, label in known)
-    return f"Seconds of training until {100 * goal:g} % ({_split(case)}, looked at after each epoch): {said}."
+    where = f"{_split(case)}, looked at after each epoch"
+    return f"Seconds of training until {100 * goal:g} % ({where}): {said}."

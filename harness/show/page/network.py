@@ -1,4 +1,4 @@
-"""The network as a drawing: what an image becomes from layer to layer, and what each layer costs."""
+"""The network drawn: what an image becomes from layer to layer, and what each layer costs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Item:
-    """A layer or a block in the list of layers; `branches` are those of a block, with their names."""
+    """A layer or block in the list of layers; `branches` are those of a block, and their names."""
 
     path: str
     kind: str

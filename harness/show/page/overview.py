@@ -123,19 +123,19 @@ def by_batch_size(cases: Sequence[Case], keys: Keys) -> list[Figure]:
     """Return throughput over batch sizes, where runs differ in nothing else."""
     groups: dict[tuple[object, ...], dict[int, Case]] = {}
     for case in cases:  # oldest first, so that the newest of a size stays
-        alike = tuple(case.first(name) for name in SETTING if name != "batch_size")
-        own = groups.setdefault((*alike, case.first("machine_key")), {})
+        rest = tuple(case.first(name) for name in SETTING if name != "batch_size")
+        own = groups.setdefault((*rest, case.first("machine_key")), {})
         own[case.first("batch_size") or 0] = case
     figures = []
     for number, group in enumerate(g for g in groups.values() if len(g) > 1):
-        own = [group[size] for size in sorted(group)]
+        alike = [group[size] for size in sorted(group)]
         sizes = [float(size) for size in sorted(group)]
         axis = from_zero(sizes, "images in a batch")
         figures.append(
             _figure(
                 f"batch-{number}",
-                f"By batch size: {own[0].title}",
-                own,
+                f"By batch size: {alike[0].title}",
+                alike,
                 sizes,
                 axis,
                 keys,
@@ -223,7 +223,10 @@ def _figure(
         else []
     )
     columns = [column, "backend", "on", "images/s", "low", "high", "framework", "commit"]
-    note = "Whiskers are 95 % intervals of the median within a run. They do not hold what differs from one start of the processes to the next."
+    note = (
+        "Whiskers are 95 % intervals of the median within a run. They do not hold what differs "
+        "from one start of the processes to the next."
+    )
     return Figure(
         name,
         title,

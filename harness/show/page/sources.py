@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from markupsafe import Markup
 from pygments.lexers import PythonLexer
-from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
+from pygments.token import Comment, Keyword, Name, Number, Operator, String
 
 from harness.show.gather import Case
 from harness.show.page.keys import Keys
@@ -38,7 +39,7 @@ class Source:
 
 def sources(case: Case, keys: Keys) -> list[Source]:
     """Return the source of each backend that was kept, in the order of the lines."""
-    found = []
+    found: list[Source] = []
     for line in case.lines:
         backend, _, variant = line.backend.partition("@")
         name = "_".join(filter(None, [str(case.first("model")), backend, variant]))
@@ -65,5 +66,5 @@ def _classed(text: str) -> Iterator[tuple[str, str]]:
         yield ("" if value.isspace() else _class_of(token)), value
 
 
-def _class_of(token: _TokenType) -> str:
+def _class_of(token: Any) -> str:
     return next((name for kind, name in CLASSES if token in kind), "")

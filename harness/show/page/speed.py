@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,12 +57,13 @@ def _axis(lines: Sequence[Line], column: str, label: str, top: str = "") -> Axis
     return from_zero(found, label)
 
 
-def bar_of(line: Line, key: Key, column: str, axis: Axis, form: object = grouped) -> Bar:
-    """Return the bar of a column: the median over seeds, its interval if there is one, the seeds."""
-    assert callable(form)
+def bar_of(
+    line: Line, key: Key, column: str, axis: Axis, form: Callable[[float | None], str] = grouped
+) -> Bar:
+    """Return the bar of a column: median over seeds, its interval if there is one, the seeds."""
     value = line.typical(column)
     low, high = line.typical(f"{column}_low"), line.typical(f"{column}_high")
-    text = str(form(value))
+    text = form(value)
     interval = f", 95 % interval {form(low)} to {form(high)}" if low and high else ""
     return Bar(
         key,
@@ -92,8 +93,8 @@ def prediction(case: Case, keys: Keys) -> Figure | None:
         if p50 is not None and p99 is not None:
             text = f"{p50:.2f} to {p99:.2f}"
             tip = f"{line.label}: median {p50:.3g} ms, 99th percentile {p99:.3g} ms"
-            ends = {"low": wait.at(p50), "high": wait.at(p99)}
-            latencies.append(Bar(keys.of(line), p50, text, length=wait.at(p50), tip=tip, **ends))
+            ends = (wait.at(p50), wait.at(p50), wait.at(p99))
+            latencies.append(Bar(keys.of(line), p50, text, *ends, tip=tip))
     latencies.sort(key=lambda bar: bar.value or 0)
     bars = [bar_of(line, keys.of(line), "predict_images_per_second", rate) for line in lines]
     rows = [
