@@ -91,7 +91,7 @@ def say_all(cases: Sequence[Case]) -> str:
     if not wins:
         return f"In none of {_number(len(cases))} results can it be said who trained fastest."
     if len(wins) == 1 and wins.total() == len(cases):
-        return f"{next(iter(wins))} trained fastest in all {_number(len(cases))} results."
+        return f"{next(iter(wins))} trained fastest in {_all(len(cases)).lower()} results."
     said = _listed([f"{name} in {_number(count)}" for name, count in wins.most_common()])
     open_ = len(cases) - wins.total()
     rest = f"; {_number(open_)} without a clear fastest" if open_ else ""
@@ -146,7 +146,7 @@ def _same_network(case: Case) -> list[str]:
         found.append(f"{names} {verb} NOT the same network; that speed is compared with nothing.")
     if same:
         who = (
-            "All " + _number(len(same))
+            _all(len(same))
             if len(same) == len(case.lines) > 1
             else _listed([name_of(line, case.lines) for line in same])
         )
@@ -170,6 +170,10 @@ def _failures(case: Case) -> list[str]:
             said = f"{words}{seeds if line.finished else ''}"
             found.setdefault(said, []).append(name_of(line, case.lines))
     return [f"{_listed(names)}: {said}." for said, names in found.items()]
+
+
+def _all(count: int) -> str:
+    return "Both" if count == 2 else f"All {_number(count)}"
 
 
 def _number(count: int) -> str:

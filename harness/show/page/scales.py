@@ -45,8 +45,10 @@ def tick_text(value: float, step: float, log: bool = False) -> str:
         return (
             f"{value:,.0f}" if value >= 1 else f"{value:.{max(0, -math.floor(math.log10(value)))}f}"
         )
+    if 0 < step < 1e-4 or step > 1e7:
+        return f"{value:.3g}"
     digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
-    return f"{value:,.{min(digits, 9)}f}"
+    return f"{value:,.{digits}f}"
 
 
 def from_zero(values: Iterable[float], label: str = "", factor: float = 1.0) -> Axis:
