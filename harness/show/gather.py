@@ -20,6 +20,7 @@ from harness.show.table import Line, Row, label_of, lines_of
 from harness.spec import Spec, library, load_spec, spec_from_json
 
 SETTING = ("model", "dataset", "batch_size", "precision", "environment", "threads", "epochs")
+MACHINE = ("command", "cpu", "memory_bytes", "system", "python", "harness")  # what a page asks for
 PLAIN = {"precision": "float32", "environment": "tuned"}  # not worth saying
 
 
@@ -173,7 +174,7 @@ def read_run(folder: Path) -> Run:
         run.samples = _whole(read_rows(folder / "samples.csv"), SAMPLE_COLUMNS)
     except UsageError as error:
         run.remarks.append(f"No single measurements: {error}")
-    run.machine = _read_json(folder / "machine.json")
+    run.machine = dict.fromkeys(MACHINE) | _read_json(folder / "machine.json")
     run.spec = _read_spec(folder / "spec.json")
     for path in sorted(folder.glob("models/*.py")):
         run.sources[path.stem] = path.read_text(encoding="utf-8", errors="replace")

@@ -36,7 +36,8 @@ def test_a_lead_within_the_scatter_of_rounds_is_no_lead(case, monkeypatch):
         block["seconds"] *= 1.1 if index % 2 else 0.9
     said = say(found)
     assert said[0] == (
-        "In this run torch and flax trained mnist-1conv equally fast, as far as its rounds can tell."
+        "In this run torch and flax trained mnist-1conv equally fast, as far as its rounds can "
+        "tell."
     )
     (_, other) = ratios(found.lines)
     assert not other.is_settled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from harness.show.page.marks import Key, spread
@@ -49,11 +51,11 @@ def test_names_at_the_ends_of_lines_are_moved_apart_and_keep_their_order():
     moved = spread(list(zip(keys, [50.0, 50.5, 51.0, 99.0], strict=True)))
     places = [place for _, place in moved]
     assert [key for key, _ in moved] == keys
-    assert all(b - a >= 7.99 for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a >= 7.99 for a, b in pairwise(places))
 
 
 def test_names_at_the_bottom_are_pushed_up_into_the_plot():
     keys = [Key(str(n), "cpu", str(n), "") for n in range(3)]
     places = [place for _, place in spread([(key, 100.0) for key in keys])]
     assert max(places) <= 104
-    assert all(b - a >= 7.99 for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a >= 7.99 for a, b in pairwise(places))

@@ -135,6 +135,11 @@ class Panel:
         )
         return spread(found) if 1 < len(found) <= 8 else []
 
+    @property
+    def letters(self) -> int:
+        """How many the longest of these names has, for which there must be room."""
+        return max((len(key.name) for key, _ in self.ends), default=0)
+
 
 def spread(places: Sequence[tuple[Key, float]], distance: float = 8.0) -> list[tuple[Key, float]]:
     """Move places, sorted, as far apart as `distance`, and back into the plot as one."""

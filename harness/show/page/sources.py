@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -50,6 +51,7 @@ def sources(case: Case, keys: Keys) -> list[Source]:
     return found
 
 
+@lru_cache(maxsize=256)
 def highlight(text: str) -> Markup:
     """Return Python source as HTML, everything in it escaped."""
     parts = []
