@@ -15,6 +15,7 @@ from harness.commands import (
     export,
     fuzz,
     lists,
+    plot,
     predict,
     report,
     run,
@@ -55,6 +56,7 @@ app.command(epilog=ab.EPILOG)(ab.ab)
 app.command(epilog=compare.EPILOG)(compare.compare)
 app.command(epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.command(epilog=report.EPILOG)(report.report)
+app.command(epilog=plot.EPILOG)(plot.plot)
 app.command(epilog=export.EPILOG)(export.export)
 
 

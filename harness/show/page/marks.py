@@ -145,9 +145,9 @@ def spread(places: Sequence[tuple[Key, float]], distance: float = 8.0) -> list[t
     """Move places, sorted, as far apart as `distance`, and back into the plot as one."""
     moved: list[tuple[Key, float]] = []
     for key, place in places:
-        least = moved[-1][1] + distance if moved else -4.0
+        least = moved[-1][1] + distance if moved else 0.0
         moved.append((key, max(place, least)))
-    excess = max((moved[-1][1] if moved else 0) - 104.0, 0)
+    excess = max((moved[-1][1] if moved else 0) - 100.0, 0)
     for index in reversed(range(len(moved))):  # push up from below, no further than is needed
         key, place = moved[index]
         most = moved[index + 1][1] - distance if index + 1 < len(moved) else place - excess

@@ -217,11 +217,9 @@ def _figure(
         if whiskers:
             traces.append(Trace(key, "whiskers", whiskers))
         traces.append(Trace(key, "dots", dots(places_of)))
-    notes = (
-        [(x.at(place), words) for place, words in zip(places, said, strict=True)]
-        if not x.ticks
-        else []
-    )
+    notes = []
+    if not x.ticks:  # the first and the last, for more would hide each other
+        notes = [(x.at(places[end]), said[end]) for end in (0, -1)]
     columns = [column, "backend", "on", "images/s", "low", "high", "framework", "commit"]
     note = (
         "Whiskers are 95 % intervals of the median within a run. They do not hold what differs "
