@@ -18,7 +18,9 @@ from harness.commands import (
     fuzz,
     history,
     lists,
+    plot,
     predict,
+    report,
     run,
 )
 from harness.errors import HarnessError
@@ -58,6 +60,8 @@ app.command(name="import-keras", epilog=exchange.IMPORT_KERAS_EPILOG)(exchange.i
 app.command(epilog=ab.EPILOG)(ab.ab)
 app.command(epilog=compare.EPILOG)(compare.compare)
 app.command(epilog=calibrate.EPILOG)(calibrate.calibrate)
+app.command(epilog=report.EPILOG)(report.report)
+app.command(epilog=plot.EPILOG)(plot.plot)
 app.command(epilog=export.EPILOG)(export.export)
 app.add_typer(history.app, name="history")
 

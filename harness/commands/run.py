@@ -191,7 +191,21 @@ def carry_out(options: Mapping[str, Any], folder: ResultsFolder | None, quiet: b
     for remark in remarks(lines):
         output.print(remark, markup=False, highlight=False)
     output.print(f"\nResults: {folder.path}", markup=False, highlight=False, soft_wrap=True)
+    _write_report(folder.path)
     if any(row["status"] not in ("ok", "skipped") for row in rows):
         raise typer.Exit(4)
     if not all(row["equivalent"] for row in rows if row["status"] == "ok"):
         raise typer.Exit(1)
+
+
+def _write_report(folder: Path) -> None:
+    """Write the page beside the results; whatever goes wrong there costs nobody a measurement."""
+    from harness.show.page.build import write_report
+
+    page = folder / "report.html"
+    try:
+        write_report([folder], page)
+    except Exception as error:
+        print(f"no {page}: {type(error).__name__}: {error}", file=sys.stderr)
+    else:
+        print(f"Report:  {page}")

@@ -94,6 +94,7 @@ def _begin(
         take_up(bench, what)
         return
     bench.folder.write_json("machine.json", machine)
+    bench.folder.write_json("spec.json", bench.plan.spec.model_dump(mode="json"))
     bench.folder.begin_journal({"begun_at": now(), "identity": what, "request": dict(request)})
     bench.plan_rows(planned_devices(bench.plan.device))
 

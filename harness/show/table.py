@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -58,22 +58,32 @@ class Line:
 
 def read_lines(folder: Path) -> list[Line]:
     """Return the lines of a results folder, the fastest comparable one first."""
+    return lines_of(read_rows(folder / "summary.csv"), read_rows(folder / "samples.csv"))
+
+
+def lines_of(rows: Iterable[Row], samples: Iterable[Row]) -> list[Line]:
+    """Return the lines of rows and samples of one model, the fastest comparable one first.
+
+    Samples of a backend that has no row belong to no line.
+    """
     lines: dict[tuple[str, str], Line] = {}
-    for row in read_rows(folder / "summary.csv"):
+    for row in rows:
         if row["status"] != "skipped":
-            _line(lines, row).rows.append(row)
-    for row in read_rows(folder / "samples.csv"):
-        if row["phase"] == "train":
-            _line(lines, row).blocks.append(row)
+            place = (label_of(row), row["device"])
+            lines.setdefault(place, Line(*place)).rows.append(row)
+    for row in samples:
+        own = lines.get((label_of(row), row["device"]))
+        if row["phase"] == "train" and own:
+            own.blocks.append(row)
     return sorted(
         lines.values(),
         key=lambda line: (not line.comparable, -(line.typical("train_images_per_second") or 0)),
     )
 
 
-def _line(lines: dict[tuple[str, str], Line], row: Row) -> Line:
-    backend = f"{row['backend']}@{row['variant']}" if row["variant"] else row["backend"]
-    return lines.setdefault((backend, row["device"]), Line(backend, row["device"]))
+def label_of(row: Row) -> str:
+    """Return what the user would type for the backend of a row or a sample."""
+    return f"{row['backend']}@{row['variant']}" if row["variant"] else str(row["backend"])
 
 
 def results_table(lines: Sequence[Line]) -> Table:
@@ -142,7 +152,7 @@ def remarks(lines: Sequence[Line]) -> list[str]:
     found = []
     comparable = [line for line in lines if line.comparable]
     for line in lines:
-        found += _remarks_on(line)
+        found += remarks_on(line)
     accuracies = {
         line.label: line.values("test_accuracy")
         for line in comparable
@@ -152,7 +162,8 @@ def remarks(lines: Sequence[Line]) -> list[str]:
     return [remark for remark in found if remark]
 
 
-def _remarks_on(line: Line) -> list[str]:
+def remarks_on(line: Line) -> list[str]:
+    """Return what is to be said of one line: that it differs and where, failures, and notes."""
     found = []
     first = line.rows[0]
     if first["equivalent"] is False:

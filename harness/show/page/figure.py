@@ -1,0 +1,48 @@
+"""A figure of the page: its title, what it shows, its charts, and the table that says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.show.page.marks import Bars, DataTable, Panel, Stacks
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Charts that belong together.
+
+    `name` is its anchor within a case; `finding` is what it shows, `note` how it is read.
+    """
+
+    name: str
+    title: str
+    charts: Sequence[Bars | Stacks | Panel]
+    table: DataTable
+    note: str = ""
+    finding: str = ""
+    legend: bool = False
+    columns: int = 1
+
+
+def grouped(value: float | None) -> str:
+    """Return a number of three digits or more with commas, a small one with three digits."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def seconds(value: float | None) -> str:
+    """Return seconds as people say them."""
+    if value is None:
+        return "–"
+    if value < 0.0995:
+        return f"{1000 * value:.3g} ms"
+    if value < 120:
+        return f"{value:.3g} s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def share(value: float | None, digits: int = 2) -> str:
+    """Return a share in per cent."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
