@@ -22,7 +22,7 @@ def history_table(found: Sequence[tuple[Trend, Sequence[Change]]]) -> Table:
     numbers = ("results", "median", "last", "changes")
     for name in ("cell", "since", "results", "median", "last", "course", "changes"):
         justify: JustifyMethod = "right" if name in numbers else "left"
-        width = 28 if name == "cell" else None
+        width = 24 if name == "cell" else None
         table.add_column(name, justify=justify, overflow="fold", min_width=width)
     for trend, changes in found:
         values = trend.values
