@@ -17,6 +17,7 @@ from harness.testing import BackendContract, networks
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 VERDICTS = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
+READING = (ROOT / "docs" / "reading-the-numbers.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "adding-a-backend.md").read_text(encoding="utf-8")
 
 
@@ -33,7 +34,9 @@ def test_the_tolerances_in_the_readme_are_those_of_the_code():
     assert f"and {TOLERANCE['float64']:g} in float64" in " ".join(README.split())
 
 
-@pytest.mark.parametrize("text", [README, GUIDE, VERDICTS], ids=["README", "guide", "verdicts"])
+@pytest.mark.parametrize(
+    "text", [README, GUIDE, VERDICTS, READING], ids=["README", "guide", "verdicts", "reading"]
+)
 def test_every_command_in_the_documents_has_options_that_exist(text):
     from typer.main import get_command
 
@@ -83,8 +86,9 @@ def test_the_figures_of_the_self_test_in_the_guide_are_those_of_the_code():
     assert "the median of five such blocks" in text
 
 
-def test_the_files_that_the_guide_links_to_exist():
-    links = re.findall(r"\]\(([\w./-]+)\)", GUIDE)
+@pytest.mark.parametrize("text", [GUIDE, READING], ids=["guide", "reading"])
+def test_the_files_that_a_guide_links_to_exist(text):
+    links = re.findall(r"\]\(([\w./-]+)\)", text)
     assert len(links) >= 5
     assert all((ROOT / "docs" / link).is_file() for link in links)
 

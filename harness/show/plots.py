@@ -147,8 +147,6 @@ def throughput(figure: Figure, case: Case, keys: Keys) -> bool:
 
 def learning(figure: Figure, case: Case, keys: Keys) -> bool:
     """Scores and the training loss: a row by epoch, a row by second of training."""
-    from matplotlib.ticker import LogFormatter
-
     curves: dict[str, list[tuple[Line, dict[object, Curve]]]] = {
         title: [(line, evaluated(case, line, column)) for line in case.lines]
         for column, title in SCORES
@@ -166,10 +164,10 @@ def learning(figure: Figure, case: Case, keys: Keys) -> bool:
             axes.set_xlabel("epochs" if over == "epochs" else "seconds of training")
             axes.set_xlim(left=0)
             axes.set_title("" if row else title + (", per cent" if title == "Accuracy" else ""))
-            if title != "Accuracy":
+            low, high = axes.dataLim.intervaly
+            if low > 0 and high > 10 * low:
                 axes.set_yscale("log")
-                for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                    formatted(LogFormatter(minor_thresholds=(1, 0.5)))
+                axes.yaxis.set_major_formatter("{x:g}")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     return True

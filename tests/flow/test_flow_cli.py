@@ -65,6 +65,9 @@ def test_a_run_ends_with_a_table_and_a_results_folder(place):
     command = json.loads((folder / "machine.json").read_text())["command"]
     assert command.startswith("python -m harness run --model small.toml")
     assert "epoch 3/3" in done.stderr
+    assert f"Report:  {folder.relative_to(place) / 'report.html'}" in done.stdout
+    assert "In this run" not in (page := (folder / "report.html").read_text())
+    assert "twin trains small at" in page
 
 
 def test_quiet_prints_only_the_table(place):

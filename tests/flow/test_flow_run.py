@@ -12,6 +12,7 @@ from harness.machine import available_cpus
 from harness.run.agreement import TOLERANCE
 from harness.run.figures import training_figures
 from harness.run.training import CALLS, PREDICT_ROUNDS, Calls
+from harness.spec import spec_from_json
 
 
 def test_two_backends_of_one_network_get_the_same_and_do_the_same(go):
@@ -263,6 +264,12 @@ def test_the_source_that_was_run_lies_beside_the_results(go):
     assert "def make_model" in source
     assert (ran.path / "logs" / "twin.log").exists()
     assert Path(ran.path / "machine.json").exists()
+
+
+def test_the_spec_that_was_run_lies_beside_the_results(go):
+    ran = go("twin", seeds=1)
+    spec = spec_from_json((ran.path / "spec.json").read_text())
+    assert spec.hash == ran.row("twin")["model_hash"]
 
 
 def test_a_class_problem_can_be_trained_by_squared_error_on_one_hot_rows(go):

@@ -50,6 +50,18 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_read(tmp_pa
     assert "no folder to write to" in capsys.readouterr().err
 
 
+def test_a_page_that_fails_costs_no_run(tmp_path, capsys, monkeypatch):
+    from harness.commands.run import _write_report
+    from harness.show.page import build
+
+    def fail(*_):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(build, "write_report", fail)
+    _write_report(tmp_path)
+    assert capsys.readouterr().err == f"no {tmp_path / 'report.html'}: RuntimeError: no such luck\n"
+
+
 def test_plot_names_every_file_that_it_wrote(tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     out = tmp_path / "figures"
