@@ -139,6 +139,29 @@ def test_a_last_line_that_was_cut_short_is_left_out_and_written_over(tmp_path):
     assert read_rows(samples) == rows
 
 
+def test_samples_whose_moving_was_cut_short_are_moved_once_in_the_end(tmp_path, monkeypatch):
+    folder = ResultsFolder(tmp_path)
+    folder.add_samples({"phase": "train", "block": block, "seed": block % 2} for block in range(6))
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def is_odd(sample: dict) -> bool:
+        return sample["seed"] == "1"
+
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.run.folder.replace_file", die)
+        with pytest.raises(KeyboardInterrupt):
+            folder.set_aside(is_odd)
+    assert len(read_rows(tmp_path / "samples.csv")) == 6
+    assert len(read_rows(tmp_path / "superseded" / "samples.csv")) == 3
+    folder.set_aside(is_odd)
+    folder.close()
+    assert [s["block"] for s in read_rows(tmp_path / "samples.csv")] == [0, 2, 4]
+    moved = read_rows(tmp_path / "superseded" / "samples.csv")
+    assert [s["block"] for s in moved] == [1, 3, 5]
+
+
 @pytest.mark.parametrize(
     "kills", [pytest.param(8, id="short"), pytest.param(200, id="long", marks=pytest.mark.long)]
 )
