@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import entry_points, packages_distributions, version
 from typing import Any, NamedTuple
 
-from harness.contract import faults_of
+from harness.contract import Probing, faults_of
 from harness.errors import (
     HarnessError,
     NotInstalledError,
@@ -46,7 +46,8 @@ class BackendInfo:
     `target` is `module:Class`; `missing` lists modules that are not installed; `versions` those
     of the modules it imports, from their metadata; `error` says why the class does not load;
     `precisions` are those that it can; `tuned` are environment variables of its own, for the
-    tuned environment.
+    tuned environment; `trains` is False where it only predicts; `probes` says whether it has work
+    to measure the machine's limits with.
     """
 
     backend: str
@@ -59,6 +60,8 @@ class BackendInfo:
     error: str = ""
     precisions: tuple[str, ...] = ("float32", "float64")
     tuned: Mapping[str, str] = field(default_factory=dict)
+    trains: bool = True
+    probes: bool = False
 
     @property
     def label(self) -> str:
@@ -106,7 +109,9 @@ def _variants(
         info = BackendInfo(name, variant, target, in_all, missing, versions, install)
         given = getattr(backend, "precisions", {}).get(variant, info.precisions)
         tuned = dict(getattr(backend, "tuned", {}).get(variant, {}))
-        infos.append(replace(info, precisions=tuple(given), tuned=tuned))
+        info = replace(info, precisions=tuple(given), tuned=tuned)
+        trains, probes = bool(getattr(backend, "trains", True)), isinstance(backend, Probing)
+        infos.append(replace(info, trains=trains, probes=probes))
     return infos
 
 

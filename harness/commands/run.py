@@ -14,6 +14,7 @@ from harness.commands.options import (
     DatasetName,
     Model,
     Plugins,
+    Precision,
     Quiet,
     Threads,
     Timeout,
@@ -24,6 +25,7 @@ EPILOG = (
     "python -m harness run --backend all\n\n"
     "python -m harness run -b torch,torch@compile -m mnist-1conv -d mnist --epochs 3\n\n"
     "python -m harness run -b 'keras*' --seeds 5 --out results/keras\n\n"
+    "python -m harness run -d mnist --target-accuracy 0.99 --epochs 20\n\n"
     "python -m harness run -m my-net.toml -d npz:my-images.npz\n\n"
     "python -m harness run -m resnet-20 -d mnist --fit --epochs 3 --seeds 1"
 )
@@ -44,12 +46,16 @@ def run(
     ] = False,
     epochs: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
+    precision: Precision = "float32",
     environment: Annotated[
         str,
         typer.Option(help="tuned: as each framework's experts set it; stock: as it comes."),
     ] = "tuned",
     threads: Threads = None,
+    target_accuracy: Annotated[
+        float | None,
+        typer.Option(help="A share, such as 0.99: stop each backend at the epoch that reaches it."),
+    ] = None,
     block_steps: Annotated[
         int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
     ] = None,
@@ -64,6 +70,14 @@ def run(
     save_weights: Annotated[
         bool,
         typer.Option("--save-weights", help="Keep what was trained, in weights/ of the results."),
+    ] = False,
+    no_limit: Annotated[
+        bool,
+        typer.Option(
+            "--no-limit",
+            help="Leave out how near each comes to what the machine can do, which is measured "
+            "before the first run, for all later ones.",
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -101,12 +115,14 @@ def run(
         block_steps=block_steps,
         initial=given.arrays if given else None,
         save_weights=save_weights,
+        target_accuracy=target_accuracy,
+        limit=not no_limit,
     )
     messages, output = Console(stderr=True), Console()
     for info, reason in skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
     loaded = loaded or data.load(dataset)
-    check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)
+    check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded, target_accuracy)
     folder = ResultsFolder(out)
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
     rows = carry_out(plan, loaded, folder, make_listener(messages, quiet), {"command": command})

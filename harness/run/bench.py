@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contract import Device
 from harness.data import Dataset, split
 from harness.errors import WorkerError
 from harness.machine import commit
 from harness.run.cell import Cell
 from harness.run.folder import ResultsFolder, now
+from harness.run.limit import training_limit
 from harness.run.listener import Listener
+from harness.run.peaks import Peaks
 from harness.run.plan import Plan
 from harness.spec import infer, initial_parameters
 
@@ -27,7 +30,8 @@ class Bench:
     """What the phases of a run share.
 
     `scratch` is a folder that ends with the run, for its data and for what frameworks leave
-    behind. `rows` are those of the summary so far, also on disk.
+    behind. `peaks` are the limits of each device, where they are known. `rows` are those of the
+    summary so far, also on disk.
     """
 
     plan: Plan
@@ -36,6 +40,7 @@ class Bench:
     listener: Listener
     machine_key: str
     scratch: Path
+    peaks: Mapping[Device, Peaks] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     block_steps: int = 1
@@ -95,9 +100,21 @@ class Bench:
             "batch_size": training.batch_size,
             "parameters": network.parameter_count,
             "flops_per_image": network.flops_per_image,
+            "target_accuracy": plan.target_accuracy,
             "machine_key": self.machine_key,
             "commit": head,
             "dirty": dirty,
         }
-        self.rows += [{**common, **facts, **cell.row()} for cell in self.cells]
+        self.rows += [
+            self._beside_limit(cell, {**common, **facts, **cell.row()}) for cell in self.cells
+        ]
         self.folder.write_summary(self.rows)
+
+    def _beside_limit(self, cell: Cell, row: Row) -> Row:
+        """Add how fast the network could be trained at most, and how near the cell comes."""
+        peaks = self.peaks.get(cell.device)
+        if peaks is None:
+            return row
+        limit, speed = training_limit(self.plan.spec, peaks), row.get("train_images_per_second")
+        share = speed / limit if speed is not None else None
+        return {**row, "limit_images_per_second": limit, "fraction_of_limit": share}

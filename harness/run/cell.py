@@ -50,7 +50,8 @@ class Cell:
     columns of the summary that hold for every seed. Of the present seed, `results`
     are columns too, `blocks` the measured blocks of training, `predictions` the seconds of each
     call, with one image ("single") and with a batch ("batched"), and `outcome` the status and
-    the error behind it. A cell whose worker is gone is `dead`.
+    the error behind it. One that has `reached` the run's accuracy does not train on. A cell whose
+    worker is gone is `dead`.
     """
 
     info: BackendInfo
@@ -65,12 +66,18 @@ class Cell:
     blocks: list[Fields] = field(default_factory=list)
     predictions: dict[str, list[float]] = field(default_factory=dict)
     outcome: tuple[str, str] = ("ok", "")
+    reached: bool = False
     dead: bool = False
 
     @property
     def running(self) -> bool:
         """Whether it takes part in what comes next."""
         return not self.dead and self.outcome[0] == "ok"
+
+    @property
+    def training(self) -> bool:
+        """Whether it takes part in what comes next of the training."""
+        return self.running and not self.reached
 
     @property
     def keys(self) -> Fields:
@@ -90,7 +97,7 @@ class Cell:
 
     def begin_seed(self) -> None:
         """Forget what belongs to the seed before."""
-        self.results, self.blocks, self.predictions = {}, [], {}
+        self.results, self.blocks, self.predictions, self.reached = {}, [], {}, False
         if not self.dead:
             self.outcome = ("ok", "")
 

@@ -24,7 +24,8 @@ SUMMARY_COLUMNS = (
     "train_images_per_second_low train_images_per_second_high step_ms_p50 step_ms_p95 step_ms_p99 "
     "steady_from_block steady_blocks predict_images_per_second predict_ms_p50 predict_ms_p99 "
     "peak_host_bytes peak_device_bytes train_loss test_loss test_accuracy test_rmse test_mae "
-    "machine_key commit dirty"
+    "machine_key commit dirty limit_images_per_second fraction_of_limit "
+    "target_accuracy seconds_to_target epochs_to_target"
 ).split()
 SAMPLE_COLUMNS = (
     "run_id backend variant device seed round position phase epoch block steps images seconds "

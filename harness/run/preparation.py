@@ -69,7 +69,7 @@ def start_cells(bench: Bench) -> None:
     Nothing else is timed meanwhile: to build and to compile takes several threads, and is done
     by one after the other once all have imported.
     """
-    wanted = _devices(bench.plan.device)
+    wanted = wanted_devices(bench.plan.device)
     waiting = deque((info, device) for info in bench.plan.backends for device in wanted)
     busy: dict[WorkerProcess, Cell] = {}
     without = []
@@ -97,7 +97,8 @@ def start_cells(bench: Bench) -> None:
         bench.listener.failed(label, "skipped", "the framework sees no such device")
 
 
-def _devices(request: str) -> list[Device]:
+def wanted_devices(request: str) -> list[Device]:
+    """Return the devices that `--device` asks for, as far as can be known without a framework."""
     if request == "all":
         return ["cpu", "gpu"] if may_have_gpu() else ["cpu"]
     return ["gpu" if request == "gpu" else "cpu"]

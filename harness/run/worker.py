@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import Backend, Session, Setting, missing_members
+from harness.contract import Backend, Probing, Session, Setting, missing_members
 from harness.registry import load_backend
 from harness.run.messages import read_message, write_message
 from harness.run.pending import measure_pending
@@ -48,6 +48,24 @@ class Worker:
         seconds = perf_counter() - started
         devices = [{"kind": d.kind, "name": d.name} for d in self.backend.devices()]
         return {"seconds": seconds, "versions": self.backend.versions(), "devices": devices}, {}
+
+    def probe(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Time one piece of work, again and again for some seconds; return the shortest time.
+
+        The answer has no `seconds` where the backend has no such work.
+        """
+        if not isinstance(self.backend, Probing):
+            return {}, {}
+        work = self.backend.probe(fields["kind"], fields["size"], self.setting)
+        if work is None:
+            return {}, {}
+        work()  # compiles, allocates
+        begun, shortest = perf_counter(), float("inf")
+        while perf_counter() - begun < fields["budget"]:
+            started = perf_counter()
+            work()
+            shortest = min(shortest, perf_counter() - started)
+        return {"seconds": shortest}, {}
 
     def open(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Write the source, import it and build the model; load the data.
@@ -233,8 +251,8 @@ def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
 
 
 COMMANDS = (
-    "prepare", "open", "load", "reset", "gradients", "train", "pending", "activations", "state",
-    "optimizer_state", "evaluate", "predict", "memory", "close",
+    "prepare", "probe", "open", "load", "reset", "gradients", "train", "pending", "activations",
+    "state", "optimizer_state", "evaluate", "predict", "memory", "close",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """What is trained: layers, shapes, parameters, FLOPs and the training of one CNN."""
 
 from harness.spec.blocks import Concat, Layer, Residual, Sequence, SqueezeExcite
+from harness.spec.cost import Cost, prediction_costs, training_costs, training_flops
 from harness.spec.families import Families, Family, Run, families, stage_items
 from harness.spec.initial import initial_parameters, parameters_hash
 from harness.spec.initializers import ConstantInitializer, constant_of
@@ -50,6 +51,7 @@ __all__ = [
     "Conv2D",
     "Conv2DTranspose",
     "Conv3D",
+    "Cost",
     "Dense",
     "Dropout",
     "Families",
@@ -83,6 +85,9 @@ __all__ = [
     "load_spec",
     "parameters_hash",
     "parse_spec",
+    "prediction_costs",
     "spec_from_json",
     "stage_items",
+    "training_costs",
+    "training_flops",
 ]

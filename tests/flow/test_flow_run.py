@@ -38,6 +38,11 @@ def test_every_column_of_the_design_is_filled(go):
         "dirty",
         "test_rmse",
         "test_mae",
+        "limit_images_per_second",
+        "fraction_of_limit",
+        "target_accuracy",
+        "seconds_to_target",
+        "epochs_to_target",
     }
 
 
