@@ -14,6 +14,7 @@ from harness.commands import (
     exchange,
     export,
     fuzz,
+    infer,
     lists,
     predict,
     run,
@@ -40,6 +41,7 @@ app = typer.Typer(
 
 app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=predict.EPILOG)(predict.predict)
+app.command(epilog=infer.EPILOG)(infer.infer)
 app.command(epilog=check.EPILOG)(check.check)
 app.command(epilog=fuzz.EPILOG)(fuzz.fuzz)
 app.command(epilog=lists.BACKENDS_EPILOG)(lists.backends)

@@ -22,6 +22,7 @@ def backends(as_json: AsJson = False) -> None:
         {
             "name": info.label,
             "installed": not info.missing and not info.error,
+            "trains": info.trains,
             "in_all": info.in_all and not info.variant,
             "versions": info.versions,
             "missing": list(info.missing),
@@ -37,7 +38,7 @@ def backends(as_json: AsJson = False) -> None:
             "backend": lambda o: o["name"],
             "in all": lambda o: "yes" if o["in_all"] else "",
             "versions": lambda o: "  ".join(f"{k} {v}" for k, v in o["versions"].items()),
-            "": lambda o: o["error"] or ("not installed" if o["missing"] else ""),
+            "": _remark_on,
         },
     )
     missing: dict[str, list[str]] = {}
@@ -48,6 +49,11 @@ def backends(as_json: AsJson = False) -> None:
         print()
         for install, names in missing.items():
             print(f"For {', '.join(names)}: {install}")
+
+
+def _remark_on(backend: dict[str, Any]) -> str:
+    missing = "not installed" if backend["missing"] else ""
+    return backend["error"] or missing or ("" if backend["trains"] else "only predicts")
 
 
 MODELS_EPILOG = (

@@ -66,7 +66,7 @@ def predict(
     if output:
         check_place(output)
     given = read_weights(weights, spec.load_spec(model) if model else None)
-    chosen, skipped, known = registry.choose(backend, plugin or [])
+    chosen, skipped, known = registry.choose(backend, plugin or [], predicting=precision)
     plan = make_plan(
         given.spec,
         dataset,

@@ -16,7 +16,7 @@ from harness.errors import WorkerError
 from harness.machine import commit
 from harness.run.cell import Cell
 from harness.run.folder import ResultsFolder, now
-from harness.run.limit import training_limit
+from harness.run.limit import beside_limit, training_limit
 from harness.run.listener import Listener
 from harness.run.peaks import Peaks
 from harness.run.plan import Plan
@@ -85,9 +85,27 @@ class Bench:
 
     def write_rows(self, seed: int, facts: Row) -> None:
         """Put one row of each cell for `seed` on disk, beside those of earlier seeds."""
-        head, dirty = commit()
-        plan, training, network = self.plan, self.plan.spec.training, infer(self.plan.spec)
+        training = self.plan.spec.training
         common = {
+            **self.common(),
+            "seed": seed,
+            "epochs": training.epochs,
+            "batch_size": training.batch_size,
+            "target_accuracy": self.plan.target_accuracy,
+        }
+        for cell in self.cells:
+            row = {**common, **facts, **cell.row()}
+            if peaks := self.peaks.get(cell.device):
+                limit = training_limit(self.plan.spec, peaks)
+                row |= beside_limit(limit, row.get("train_images_per_second"))
+            self.rows.append(row)
+        self.folder.write_summary(self.rows)
+
+    def common(self) -> Row:
+        """Return the columns that all rows have alike: what is computed, how, and where."""
+        head, dirty = commit()
+        plan, network = self.plan, infer(self.plan.spec)
+        return {
             "model": plan.spec.name,
             "model_hash": plan.spec.hash,
             "dataset": self.dataset.name,
@@ -95,26 +113,9 @@ class Bench:
             "precision": plan.precision,
             "environment": plan.environment,
             "threads": plan.threads,
-            "seed": seed,
-            "epochs": training.epochs,
-            "batch_size": training.batch_size,
             "parameters": network.parameter_count,
             "flops_per_image": network.flops_per_image,
-            "target_accuracy": plan.target_accuracy,
             "machine_key": self.machine_key,
             "commit": head,
             "dirty": dirty,
         }
-        self.rows += [
-            self._beside_limit(cell, {**common, **facts, **cell.row()}) for cell in self.cells
-        ]
-        self.folder.write_summary(self.rows)
-
-    def _beside_limit(self, cell: Cell, row: Row) -> Row:
-        """Add how fast the network could be trained at most, and how near the cell comes."""
-        peaks = self.peaks.get(cell.device)
-        if peaks is None:
-            return row
-        limit, speed = training_limit(self.plan.spec, peaks), row.get("train_images_per_second")
-        share = speed / limit if speed is not None else None
-        return {**row, "limit_images_per_second": limit, "fraction_of_limit": share}

@@ -89,15 +89,21 @@ class ResultsFolder:
 
     def write_summary(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace `summary.csv` at one stroke."""
-        temporary = self.path / "summary.csv.new"
+        self.write_table("summary.csv", SUMMARY_COLUMNS, rows)
+
+    def write_table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Replace the file `name` at one stroke; rows get the version and the run in front."""
+        temporary = self.path / f"{name}.new"
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, SUMMARY_COLUMNS)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             for row in rows:
                 writer.writerow({"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **row})
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self.path / "summary.csv")
+        temporary.replace(self.path / name)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write `name` as JSON."""

@@ -28,6 +28,12 @@ def prediction_limit(spec: Spec, batch_size: int, peaks: Peaks) -> float:
     return batch_size / least_seconds(prediction_costs(spec), batch_size, peaks)
 
 
+def beside_limit(limit: float, speed: float | None) -> dict[str, float | None]:
+    """Return the columns of a limit and a speed, both in images per second."""
+    share = speed / limit if speed is not None else None
+    return {"limit_images_per_second": limit, "fraction_of_limit": share}
+
+
 def least_seconds(costs: Iterable[Cost], batch_size: int, peaks: Peaks) -> float:
     """Return the sum over `costs` of the longer of both: of computing, and of moving bytes."""
     value_bytes, parameter_bytes = BYTES[peaks.precision]

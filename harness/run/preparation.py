@@ -9,17 +9,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.contract import Device
 from harness.errors import UsageError, WorkerError
-from harness.machine import may_have_gpu
+from harness.machine import describe_machine, may_have_gpu
 from harness.run.agreement import check_batch
 from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench
 from harness.run.blocks import Block, steps_per_block, training_blocks
 from harness.run.cell import Cell, begin_import, end_import, open_cell, start_cell
 from harness.run.checked import network_hash, newest_check
+from harness.run.peaks import as_json, find_peaks
 from harness.run.pending import Pending
 from harness.run.process import WorkerProcess, first_to_answer
 from harness.run.reference import check_network
@@ -46,6 +48,18 @@ def prepare(bench: Bench) -> None:
     check_network(bench, check_batch(plan.spec, arrays["train_images"], arrays["train_targets"]))
     bench.each("self-test", lambda cell: refuse_early(bench, cell))
     _warm_up(bench)
+
+
+def describe_bench(bench: Bench, remarks: Mapping[str, Any]) -> None:
+    """Write `machine.json`, with the limits of the machine, measured where they are not known."""
+    plan, facts = bench.plan, {**describe_machine(), **remarks}
+    bench.folder.write_json("machine.json", facts)
+    if plan.probing:
+        devices = wanted_devices(plan.device)
+        settings = (devices, plan.threads, plan.precision)
+        bench.peaks = find_peaks(*settings, plan.probing, bench.listener)
+        known = [as_json(peaks) for peaks in bench.peaks.values()]
+        bench.folder.write_json("machine.json", {**facts, "peaks": known})
 
 
 def _look_up_check(bench: Bench, cell: Cell) -> None:

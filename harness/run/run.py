@@ -13,9 +13,8 @@ from harness.machine import describe_machine
 from harness.run.bench import Bench, Row
 from harness.run.folder import ResultsFolder, now
 from harness.run.listener import Listener
-from harness.run.peaks import as_json, find_peaks
 from harness.run.plan import Plan, check_fit
-from harness.run.preparation import prepare, wanted_devices
+from harness.run.preparation import describe_bench, prepare
 from harness.run.training import train_seed
 from harness.spec import infer, parameters_hash
 
@@ -39,18 +38,13 @@ def run(
 
     """
     check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset, plan.target_accuracy)
-    machine = describe_machine()
-    folder.write_json("machine.json", {**machine, **remarks})
     scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
-    bench = Bench(plan, dataset, folder, listener, machine["machine_key"], Path(scratch.name))
+    bench = Bench(
+        plan, dataset, folder, listener, describe_machine()["machine_key"], Path(scratch.name)
+    )
     listener.started(plan, str(folder.path))
     try:
-        if plan.probing:
-            devices = wanted_devices(plan.device)
-            settings = (devices, plan.threads, plan.precision)
-            bench.peaks = find_peaks(*settings, plan.probing, listener)
-            known = {"peaks": [as_json(peaks) for peaks in bench.peaks.values()]}
-            folder.write_json("machine.json", {**machine, **remarks, **known})
+        describe_bench(bench, remarks)
         _all_seeds(bench)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; what was measured before is in {folder.path}") from None

@@ -30,6 +30,7 @@ from harness.spec.load import library, load_spec, parse_spec, spec_from_json
 from harness.spec.model import Spec
 from harness.spec.network import infer
 from harness.spec.nodes import Address, Block, Network, Node, Parameter, Part, addresses
+from harness.spec.onnx_graph import onnx_graph
 from harness.spec.training import Adam, AdamW, Augment, Optimizer, RmsProp, Sgd, Training
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "initial_parameters",
     "library",
     "load_spec",
+    "onnx_graph",
     "parameters_hash",
     "parse_spec",
     "prediction_costs",

@@ -189,6 +189,30 @@ class BrokenProber(Twin):
         raise RuntimeError("no such unit")
 
 
+class UnlikeSession(NumpySession):
+    def predict(self, images):
+        return super().predict(images) * 1.001
+
+
+class Unlike(Twin):
+    """Its logits are 0.1 % too large."""
+
+    name = "unlike"
+    session = UnlikeSession
+
+
+class SmallOnlySession(NumpySession):
+    def predict(self, images):
+        if 1 < len(images) < 10:  # what the comparison takes is larger
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().predict(images)
+
+
+class SmallOnly(Twin):
+    name = "smallonly"
+    session = SmallOnlySession
+
+
 class LearnerSession(NumpySession):
     """Is right about no image until so many steps were trained, then about all.
 

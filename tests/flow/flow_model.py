@@ -23,7 +23,8 @@ CLASSES = {
     name.lower(): f"flow_fakes:{name}"
     for name in (
         "Twin Other Wrong Crashing Diverging Hanging Waiting Broken WithGpu Slow Slower Slowest "
-        "Recording Early Tipping Toppling Prober FasterProber BrokenProber Learner SlowLearner"
+        "Recording Early Tipping Toppling Prober FasterProber BrokenProber Learner SlowLearner "
+        "Unlike SmallOnly"
     ).split()
 }
 

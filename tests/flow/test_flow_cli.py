@@ -248,7 +248,7 @@ def test_the_other_lists_print_tables_and_json(place, command):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["predict"], ["backends"], ["models"], ["schema"], ["datasets"]],
+    [[], ["run"], ["predict"], ["infer"], ["backends"], ["models"], ["schema"], ["datasets"]],
 )
 def test_help_has_an_example(place, command):
     done = harness(*command, "--help")
