@@ -23,6 +23,7 @@ from harness.run.plan import Plan
 from harness.run.process import WorkerProcess
 
 Fields = dict[str, Any]
+GAUGES = ("joules", "gpu_mhz")  # of a block, columns of the samples
 Answer = tuple[Fields, dict[str, NDArray[Any]]]
 
 
@@ -65,6 +66,7 @@ class Cell:
     results: Fields = field(default_factory=dict)
     blocks: list[Fields] = field(default_factory=list)
     predictions: dict[str, list[float]] = field(default_factory=dict)
+    gauges: Fields = field(default_factory=dict)
     outcome: tuple[str, str] = ("ok", "")
     reached: bool = False
     dead: bool = False
@@ -107,8 +109,12 @@ class Cell:
         self.worker.kill()
 
     def train(self, order: NDArray[np.int64], rates: NDArray[np.float64]) -> tuple[float, float]:
-        """Train one block; return its seconds and the mean loss of its steps."""
+        """Train one block; return its seconds and the mean loss of its steps.
+
+        What the GPU told meanwhile is in `gauges`.
+        """
         fields, arrays = self.ask("train", {"order": order, "rates": rates})
+        self.gauges = {name: fields[name] for name in GAUGES if name in fields}
         return float(fields["seconds"]), float(arrays["losses"].mean())
 
     def row(self) -> Fields:

@@ -25,11 +25,12 @@ SUMMARY_COLUMNS = (
     "steady_from_block steady_blocks predict_images_per_second predict_ms_p50 predict_ms_p99 "
     "peak_host_bytes peak_device_bytes train_loss test_loss test_accuracy test_rmse test_mae "
     "machine_key commit dirty limit_images_per_second fraction_of_limit "
-    "target_accuracy seconds_to_target epochs_to_target"
+    "target_accuracy seconds_to_target epochs_to_target "
+    "joules_per_image gpu_watts gpu_mhz gpu_process_bytes"
 ).split()
 SAMPLE_COLUMNS = (
     "run_id backend variant device seed round position phase epoch block steps images seconds "
-    "loss accuracy rmse mae started_at"
+    "loss accuracy rmse mae started_at joules gpu_mhz"
 ).split()
 TEXT_COLUMNS = frozenset(
     "run_id started_at status error note backend variant framework_version versions model "

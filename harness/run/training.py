@@ -106,6 +106,7 @@ def _turn(
         seconds=seconds,
         loss=loss,
         started_at=started_at,
+        **cell.gauges,
     )
     cell.blocks.append(sample)
     if not math.isfinite(loss):
@@ -229,6 +230,7 @@ def _measure_memory(cell: Cell) -> None:
     fields, _ = cell.ask("memory")
     cell.results["peak_host_bytes"] = fields["host"]
     cell.results["peak_device_bytes"] = fields["device"]
+    cell.results["gpu_process_bytes"] = fields["process"]
 
 
 def _save_weights(bench: Bench, cell: Cell, seed: int) -> None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from harness.contract import Backend, Probing, Session, Setting, missing_members
 from harness.registry import load_backend
 from harness.run.messages import read_message, write_message
+from harness.run.meter import GpuMeter, open_meter
 from harness.run.pending import measure_pending
 from harness.spec import Spec, spec_from_json
 
@@ -37,6 +38,7 @@ class Worker:
 
     backend: Backend
     session: Session
+    meter: GpuMeter | None = None
 
     def prepare(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Import the framework."""
@@ -46,6 +48,7 @@ class Worker:
         self.backend = load_backend(fields["target"])
         self.backend.prepare(self.variant, self.setting)
         seconds = perf_counter() - started
+        self.meter = open_meter(self.setting.device)
         devices = [{"kind": d.kind, "name": d.name} for d in self.backend.devices()]
         return {"seconds": seconds, "versions": self.backend.versions(), "devices": devices}, {}
 
@@ -119,10 +122,20 @@ class Worker:
         masks = None
         if stacked:
             masks = [{k: v[step] for k, v in stacked.items()} for step in range(len(order))]
+        before = self.meter.joules() if self.meter else None
         started = perf_counter()
         losses = self.session.train(order, rates, masks)
         seconds = perf_counter() - started
-        return {"seconds": seconds}, {"losses": np.asarray(losses, np.float64)}
+        answer = {"seconds": seconds, **self._gauges(before)}
+        return answer, {"losses": np.asarray(losses, np.float64)}
+
+    def _gauges(self, before: float | None) -> Fields:
+        """Return the GPU's clock, and its energy since `before`, in joules, where it tells."""
+        if self.meter is None:
+            return {}
+        mhz, after = self.meter.mhz(), self.meter.joules()
+        joules = None if before is None or after is None else after - before
+        return {"joules": joules, "gpu_mhz": mhz}
 
     def pending(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Measure how much work is left when `train` returns, from the given parameters."""
@@ -186,9 +199,13 @@ class Worker:
         return {}, {"seconds": seconds}
 
     def memory(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
-        """Return the most memory held so far, on the host (resident) and on the device."""
+        """Return the most memory held so far, on the host (resident) and on the device.
+
+        And what the whole process, with the framework's own libraries, holds of a GPU now.
+        """
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {"host": peak, "device": self.session.peak_device_bytes()}, {}
+        process = self.meter.process_bytes() if self.meter else None
+        return {"host": peak, "device": self.session.peak_device_bytes(), "process": process}, {}
 
     def close(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Free the session."""

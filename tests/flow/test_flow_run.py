@@ -43,6 +43,10 @@ def test_every_column_of_the_design_is_filled(go):
         "target_accuracy",
         "seconds_to_target",
         "epochs_to_target",
+        "joules_per_image",
+        "gpu_watts",
+        "gpu_mhz",
+        "gpu_process_bytes",
     }
 
 
