@@ -169,14 +169,14 @@ def machine(
     from harness.machine import available_cpus, describe_machine
     from harness.run.peaks import as_json as peak_object
     from harness.run.peaks import find_peaks, known_peaks
-    from harness.run.plan import DeviceRequest, check_range, check_word
+    from harness.run.plan import check_device, check_range, check_word
     from harness.run.preparation import wanted_devices
     from harness.show.peaks import peak_lines
     from harness.show.progress import PlainProgress
 
     threads = available_cpus() if threads is None else threads
     check_range("--threads", threads, 1, available_cpus())
-    check_word("--device", device, get_args(DeviceRequest))
+    check_device(device)
     check_word("--precision", precision, get_args(contract.Precision))
     kind: Any = precision  # one of contract.Precision, as was checked
     devices = wanted_devices(device)

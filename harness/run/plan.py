@@ -97,11 +97,9 @@ def make_plan(
         check_range("--block-steps", block_steps, 1, 1_000_000)
     if target_accuracy is not None:
         _check_target(target_accuracy)
-    check_word("--device", device, get_args(DeviceRequest))
+    check_device(device)
     check_word("--precision", precision, get_args(Precision))
     check_word("--environment", environment, get_args(Environment))
-    if device == "gpu" and not may_have_gpu():
-        raise UsageError("--device gpu: this machine has none. Try: --device cpu")
     for info in backends:
         if timed and info.backend == REFERENCE:
             raise UsageError(
@@ -167,6 +165,18 @@ def check_range(option: str, value: float, low: float, high: float) -> None:
         raise UsageError(
             f"{option} {value:.10g}; allowed: {low:.10g} to {high:.10g}. Try: {option} {near:.10g}"
         )
+
+
+def check_device(device: str) -> None:
+    """See that `--device` is one of its words, and that there may be such a device.
+
+    Raises:
+        UsageError: it is not, or there is none.
+
+    """
+    check_word("--device", device, get_args(DeviceRequest))
+    if device == "gpu" and not may_have_gpu():
+        raise UsageError("--device gpu: this machine has none. Try: --device cpu")
 
 
 def _check_target(share: float) -> None:

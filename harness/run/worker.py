@@ -16,7 +16,7 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,8 @@ from harness.registry import load_backend
 from harness.run.messages import read_message, write_message
 from harness.run.meter import GpuMeter, open_meter
 from harness.run.pending import measure_pending
-from harness.spec import Spec, spec_from_json
+from harness.run.score import score
+from harness.spec import spec_from_json
 
 Fields = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
@@ -222,49 +223,6 @@ def _masks(arrays: Arrays) -> Arrays | None:
     """Return the arrays named `mask.NAME` by NAME; None where there are none."""
     masks = {k.removeprefix("mask."): v for k, v in arrays.items() if k.startswith("mask.")}
     return masks or None
-
-
-class Score(NamedTuple):
-    """Mean loss; the share of images that are right, or else how far off the values are."""
-
-    loss: float
-    accuracy: float | None = None
-    rmse: float | None = None
-    mae: float | None = None
-
-
-def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
-    """Return the mean loss, without label smoothing, and what says more to a reader.
-
-    `targets` are class numbers `[n]`, of which the largest output should be the right one, or
-    values `[n, outputs]`: one-hot rows count as classes, a single output as the choice between
-    two in binary_cross_entropy. Other values have, over images and outputs, the root of the mean
-    squared error and the mean absolute error; of probabilities in binary_cross_entropy.
-    """
-    outputs = outputs.astype(np.float64)
-    predicted = outputs
-    match spec.training.loss:
-        case "mean_squared_error":
-            loss = float(((outputs - targets) ** 2).mean())
-        case "huber":
-            size = np.abs(outputs - targets)
-            loss = float(np.where(size <= 1, 0.5 * size**2, size - 0.5).mean())
-        case "binary_cross_entropy":
-            log_one = np.maximum(outputs, 0) + np.log1p(np.exp(-np.abs(outputs)))
-            loss = float((log_one - outputs * targets).mean())
-            predicted = 0.5 * (1 + np.tanh(outputs / 2))  # sigmoid, without overflow
-        case "cross_entropy":
-            shifted = outputs - outputs.max(1, keepdims=True)
-            picked = shifted[np.arange(len(targets)), targets]
-            loss = float((np.log(np.exp(shifted).sum(1)) - picked).mean())
-            return Score(loss, float((outputs.argmax(1) == targets).mean()))
-    are_choices = bool(np.isin(targets, (0, 1)).all())
-    if are_choices and targets.shape[1] == 1 and spec.training.loss == "binary_cross_entropy":
-        return Score(loss, float(((outputs > 0) == (targets > 0.5)).mean()))
-    if are_choices and targets.shape[1] > 1 and bool((targets.sum(1) == 1).all()):
-        return Score(loss, float((outputs.argmax(1) == targets.argmax(1)).mean()))
-    rmse, mae = np.sqrt(((predicted - targets) ** 2).mean()), np.abs(predicted - targets).mean()
-    return Score(loss, None, float(rmse), float(mae))
 
 
 COMMANDS = (
