@@ -67,6 +67,11 @@ class TorchBackend:
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> TorchSession:
         """Build the model on the setting's device."""
+        if variant == "compile":
+            import torch._dynamo.config as dynamo
+
+            # Every shape is a program of its own, and by default the ninth would run eagerly.
+            dynamo.recompile_limit = MOST_SHAPES
         return TorchSession(import_source(path), spec, setting)
 
     def probe(self, kind: ProbeKind, size: int, setting: Setting) -> Callable[[], object]:
@@ -95,6 +100,8 @@ class TorchBackend:
 
         return run
 
+
+MOST_SHAPES = 256  # that torch.compile makes programs for, of one function
 
 ATTRIBUTES = {  # what torch's modules call a parameter, by its role
     "kernel": "weight",
