@@ -112,7 +112,7 @@ def measure_pair(
     """
     random, threads = np.random.default_rng([pair, 11]), available_cpus()
     count = options.steps * spec.training.batch_size
-    environment = worker_environment("tuned", threads)
+    environment = worker_environment("tuned", threads, info.tuned)
     with tempfile.TemporaryDirectory(prefix="overhead-") as name:
         folder = Path(name)
         shape = "x".join(map(str, spec.input))

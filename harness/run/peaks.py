@@ -197,7 +197,10 @@ def _probe(info: BackendInfo, setting: Setting, scratch: Path) -> dict[str, floa
         WorkerError: it failed.
 
     """
-    environment = {**worker_environment("tuned", setting.threads), "TMPDIR": str(scratch)}
+    environment = {
+        **worker_environment("tuned", setting.threads, info.tuned),
+        "TMPDIR": str(scratch),
+    }
     log = scratch / f"{info.label}-{setting.device}.log"
     worker = WorkerProcess(info.label, log, environment, setting.threads)
     try:
