@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.check.detective import start_reference
 from harness.check.material import Material, make_material
 from harness.check.numeric import nearest_slope
 from harness.check.places import Answer, Array, Place, zero_gradients
@@ -31,6 +30,7 @@ from harness.run.folder import ResultsFolder
 from harness.run.listener import Listener
 from harness.run.plan import Plan, check_images
 from harness.run.preparation import start_cells
+from harness.run.reference import start_reference
 from harness.spec import Node, Spec, infer, initial_parameters
 
 IMAGES = "images"
