@@ -24,6 +24,7 @@ from harness.contract import (
     Gradients,
     Integers,
     Precision,
+    ProbeKind,
     Setting,
     import_source,
 )
@@ -99,6 +100,31 @@ class FlaxBackend:
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> FlaxSession:
         """Build the model on the setting's device."""
         return FlaxSession(import_source(path), spec, setting)
+
+    def probe(self, kind: ProbeKind, size: int, setting: Setting) -> Callable[[], object]:
+        """Return a product, a convolution or a copy, each compiled by XLA."""
+        import jax
+        from jax import numpy as jnp
+
+        jax.config.update("jax_default_device", jax.devices(setting.device)[0])
+        keys = jax.random.split(jax.random.key(0))
+
+        def draw(*shapes: tuple[int, ...]) -> list[Any]:
+            return [
+                jax.random.normal(k, s, setting.precision)
+                for k, s in zip(keys, shapes, strict=True)
+            ]
+
+        if kind == "product":
+            work, arrays = jax.jit(jnp.matmul), draw((size, size), (size, size))
+        elif kind == "convolution":
+            axes = {"window_strides": (1, 1), "padding": "SAME"}
+            layout = ("NHWC", "HWIO", "NHWC")
+            work = jax.jit(partial(jax.lax.conv_general_dilated, **axes, dimension_numbers=layout))
+            arrays = draw((size, 56, 56, 128), (3, 3, 128, 128))
+        else:
+            work, arrays = partial(jnp.array, copy=True), [jnp.ones(size, jnp.uint8)]
+        return lambda: jax.block_until_ready(work(*arrays))
 
 
 NNX_ROLES = {"offset": "bias", "variance": "var"}  # the others are called as in a spec's paths

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -18,6 +19,7 @@ from harness.contract import (
     Gradients,
     Integers,
     Precision,
+    ProbeKind,
     Setting,
     SourceWriter,
     import_source,
@@ -109,6 +111,16 @@ class NumpyBackend:
         if setting.precision == "bfloat16":
             session.mixed = Mixed(session.layers)
         return session
+
+    def probe(self, kind: ProbeKind, size: int, setting: Setting) -> Callable[[], object] | None:
+        """Return a product or a copy; NumPy has no convolution of images, and no bfloat16."""
+        if kind == "copy":
+            source = np.ones(size, np.uint8)
+            return partial(np.copyto, np.zeros_like(source), source)
+        if kind == "convolution" or setting.precision == "bfloat16":
+            return None
+        a = np.random.default_rng(0).standard_normal((size, size), setting.storage)
+        return partial(np.matmul, a, a.copy(), np.empty_like(a))
 
 
 ACTIVATIONS = {

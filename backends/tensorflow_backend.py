@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -23,6 +24,7 @@ from harness.contract import (
     Gradients,
     Integers,
     Precision,
+    ProbeKind,
     Session,
     Setting,
     import_source,
@@ -87,6 +89,28 @@ class TensorFlowBackend:
         if variant == "session":
             return tensorflow_session.GraphSession(import_source(path), spec, setting)
         return TensorFlowSession(import_source(path), spec, setting)
+
+    def probe(self, kind: ProbeKind, size: int, setting: Setting) -> Callable[[], object] | None:
+        """Return a product or a convolution as a tf.function; a copy it has on the CPU only."""
+        import tensorflow as tf
+
+        if kind == "copy":
+            return None
+        function: Any = tf.matmul
+        shapes: tuple[tuple[int, ...], ...] = ((size, size), (size, size))
+        if kind == "convolution":
+            function = functools.partial(tf.nn.conv2d, strides=1, padding="SAME")
+            shapes = ((size, 56, 56, 128), (3, 3, 128, 128))
+        dtype = tf.dtypes.as_dtype(setting.precision)
+        with tf.device(f"/{setting.device}:0"):
+            arrays = [tf.random.normal(shape, dtype=dtype) for shape in shapes]
+        work = tf.function(lambda *given: function(*given))
+
+        def run() -> None:
+            work(*arrays)
+            tf.test.experimental.sync_devices()
+
+        return run
 
 
 # What the generated optimizers call what they keep.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -22,6 +22,7 @@ from harness.contract import (
     Gradients,
     Integers,
     Precision,
+    ProbeKind,
     Setting,
     import_source,
 )
@@ -72,8 +73,41 @@ class TorchBackend:
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> TorchSession:
         """Build the model on the setting's device."""
+        if variant == "compile":
+            import torch._dynamo.config as dynamo
+
+            # Every shape is a program of its own, and by default the ninth would run eagerly.
+            dynamo.recompile_limit = MOST_SHAPES
         return TorchSession(import_source(path), spec, setting)
 
+    def probe(self, kind: ProbeKind, size: int, setting: Setting) -> Callable[[], object]:
+        """Return a product, a convolution in channels-last memory, or a copy."""
+        import torch
+
+        device = torch.device("cuda" if setting.device == "gpu" else "cpu")
+        kept = {"dtype": getattr(torch, setting.precision), "device": device}
+        if kind == "product":
+            a, b = torch.randn(size, size, **kept), torch.randn(size, size, **kept)
+            work = functools.partial(torch.mm, a, b, out=torch.empty_like(a))
+        elif kind == "convolution":
+            lies = {"memory_format": torch.channels_last}
+            images = torch.randn(size, 128, 56, 56, **kept).to(**lies)
+            kernel = torch.randn(128, 128, 3, 3, **kept).to(**lies)
+            work = functools.partial(torch.nn.functional.conv2d, images, kernel, padding=1)
+        else:
+            source = torch.ones(size, dtype=torch.uint8, device=device)
+            work = functools.partial(torch.empty_like(source).copy_, source)
+
+        def run() -> None:
+            with torch.inference_mode():
+                work()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return run
+
+
+MOST_SHAPES = 256  # that torch.compile makes programs for, of one function
 
 ATTRIBUTES = {  # what torch's modules call a parameter, by its role
     "kernel": "weight",

@@ -17,6 +17,7 @@ from harness.commands import (
     export,
     fuzz,
     history,
+    infer,
     lists,
     plot,
     predict,
@@ -45,6 +46,7 @@ app = typer.Typer(
 
 app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=predict.EPILOG)(predict.predict)
+app.command(epilog=infer.EPILOG)(infer.infer)
 app.command(epilog=check.EPILOG)(check.check)
 app.command(epilog=emit.EPILOG)(emit.emit)
 app.command(epilog=explain.EPILOG)(explain.explain)

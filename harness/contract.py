@@ -16,7 +16,7 @@ session, `load` and `reset` before anything else, `close` last.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -180,6 +180,8 @@ class Backend(Protocol):
             float32 and float64, and is refused for others.
         tuned: optional; by variant, environment variables that make it faster and change no
             result. They are set in the tuned environment, unless the user sets them.
+        trains: optional; False where it only predicts. `train`, `gradients` and what belongs to
+            them are then never called, and it takes part in `harness infer` and `predict` only.
 
     One method is optional: `script(spec, variant) -> str`, for `harness emit`. It returns the
     source of float32 as a program that reads data and trains, and needs nothing but the framework
@@ -230,6 +232,27 @@ def script_of(backend: Backend, spec: Spec, variant: str) -> Script:
     if callable(script):
         return Script(str(script(spec, variant)), True)
     return Script(backend.source(spec, variant), False)
+
+
+ProbeKind = Literal["product", "convolution", "copy"]
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """What a backend may have besides: work of which the machine's limits are measured."""
+
+    def probe(self, kind: ProbeKind, size: int, setting: Setting) -> Callable[[], object] | None:
+        """Return what does one piece of work and waits for the device; called after `prepare`.
+
+        In the setting's precision, on its device:
+
+        - "product": the product of two matrices `[size, size]`
+        - "convolution": a 3x3 convolution, "same", of `size` images of 56 x 56 pixels from 128
+          channels to 128, in the layout that is fastest here
+        - "copy": `size` bytes copied to another place in the device's memory
+
+        Arrays are made before, not in the call. None: it has no such thing.
+        """
 
 
 @dataclass

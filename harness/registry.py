@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import entry_points, packages_distributions, version
 from typing import Any, NamedTuple
 
-from harness.contract import faults_of
+from harness.contract import Probing, faults_of
 from harness.errors import (
     HarnessError,
     NotInstalledError,
@@ -46,7 +46,8 @@ class BackendInfo:
     `target` is `module:Class`; `missing` lists modules that are not installed; `versions` those
     of the modules it imports, from their metadata; `error` says why the class does not load;
     `precisions` are those that it can; `tuned` are environment variables of its own, for the
-    tuned environment.
+    tuned environment; `trains` is False where it only predicts; `probes` says whether it has work
+    to measure the machine's limits with.
     """
 
     backend: str
@@ -59,6 +60,8 @@ class BackendInfo:
     error: str = ""
     precisions: tuple[str, ...] = ("float32", "float64")
     tuned: Mapping[str, str] = field(default_factory=dict)
+    trains: bool = True
+    probes: bool = False
 
     @property
     def label(self) -> str:
@@ -106,7 +109,9 @@ def _variants(
         info = BackendInfo(name, variant, target, in_all, missing, versions, install)
         given = getattr(backend, "precisions", {}).get(variant, info.precisions)
         tuned = dict(getattr(backend, "tuned", {}).get(variant, {}))
-        infos.append(replace(info, precisions=tuple(given), tuned=tuned))
+        info = replace(info, precisions=tuple(given), tuned=tuned)
+        trains, probes = bool(getattr(backend, "trains", True)), isinstance(backend, Probing)
+        infos.append(replace(info, trains=trains, probes=probes))
     return infos
 
 
@@ -253,12 +258,16 @@ class Choice(NamedTuple):
 
 
 def choose(
-    backend: str | None, plugins: Sequence[str], registered: Sequence[BackendInfo] | None = None
+    backend: str | None,
+    plugins: Sequence[str],
+    registered: Sequence[BackendInfo] | None = None,
+    predicting: str = "",
 ) -> Choice:
     """Resolve what `--backend` names, and what `--plugin` does, each as often as it was given.
 
     Without either it is `all`. A plug-in's variants are known to `--backend`, too. `registered`
-    are those that `describe` returns, where they are known already.
+    are those that `describe` returns, where they are known already; `predicting` is as in
+    `select`.
 
     Raises:
         UsageError: as `select` and `describe_plugin`; or a plug-in has the name of another backend.
@@ -289,20 +298,24 @@ def choose(
         labels.append(f"{name}@{variant}" if variant else name)
     if backend is not None or not labels:
         labels.append("all" if backend is None else backend)
-    return Choice(*select(",".join(labels), known), known)
+    return Choice(*select(",".join(labels), known, predicting), known)
 
 
 def select(
-    request: str, known: list[BackendInfo]
+    request: str, known: list[BackendInfo], predicting: str = ""
 ) -> tuple[list[BackendInfo], list[tuple[BackendInfo, str]]]:
     """Resolve `all`, names, `name@variant` and globs, separated by commas.
 
+    `predicting` is the precision of what is only to be predicted. Then `all` has also those that
+    do nothing else; without it, they cannot be chosen.
+
     Returns:
         The chosen ones in the order asked for, and those that `all` or a glob left out because
-        they are not installed, each with the reason.
+        they are not installed or cannot do it, each with the reason.
 
     Raises:
-        UsageError: a part names nothing; the message lists what there is.
+        UsageError: a part names nothing, the message lists what there is; or a backend that only
+            predicts is to train.
         NotInstalledError: a backend named in full lacks its framework; the message has the line
             that installs it.
 
@@ -313,9 +326,14 @@ def select(
     if not parts:
         raise UsageError(f"--backend {request!r} leaves no backend to run. Try: --backend all")
     for part in parts:
-        for info in _matches(part, known):
+        for info in _matches(part, known, bool(predicting)):
             reason = info.error or (f"{', '.join(info.missing)} not installed" * bool(info.missing))
-            if not reason:
+            unable = "" if info.trains else _unable(info, predicting)
+            if unable and part == info.label:
+                raise UsageError(f"backend {part!r} {unable}")
+            if unable:
+                skipped[info.label] = (info, f"it {unable}")
+            elif not reason:
                 chosen[info.label] = info
             elif part == info.label:
                 raise NotInstalledError(f"backend {part!r}: {reason}. Try: {info.install}")
@@ -330,9 +348,20 @@ def select(
     return list(chosen.values()), list(skipped.values())
 
 
-def _matches(part: str, known: list[BackendInfo]) -> list[BackendInfo]:
+def _unable(info: BackendInfo, predicting: str) -> str:
+    """Return what keeps one that only predicts from being chosen, if anything does."""
+    if not predicting:
+        return f"only predicts. Try: python -m harness infer --backend {info.label}"
+    if predicting not in info.precisions:
+        able = " and ".join(info.precisions)
+        return f"cannot predict in {predicting}; it can {able}. Try: --precision {able}"
+    return ""
+
+
+def _matches(part: str, known: list[BackendInfo], predicting: bool) -> list[BackendInfo]:
     if part == "all":
-        return [info for info in known if info.in_all and not info.variant]
+        others = [info for info in known if predicting and not info.trains]
+        return [i for i in known if i.in_all and not i.variant] + others
     found = [info for info in known if fnmatchcase(info.label, part)]
     if not found:
         labels = [info.label for info in known]

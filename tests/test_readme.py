@@ -10,6 +10,8 @@ import pytest
 
 from harness.contract import Device, Precision, faults_of
 from harness.run.agreement import TOLERANCE
+from harness.run.inference import CALLS, ROUNDS
+from harness.run.peaks import BUDGET, CONVOLUTION_IMAGES, COPY_BYTES, PRODUCT_SIZE
 from harness.run.pending import BLOCK_SECONDS, LEAST_SECONDS, LEAST_SHARE, TRIES
 from harness.spec import infer, parse_spec
 from harness.testing import BackendContract, networks
@@ -18,7 +20,23 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 VERDICTS = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
 READING = (ROOT / "docs" / "reading-the-numbers.md").read_text(encoding="utf-8")
+PERFORMANCE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "adding-a-backend.md").read_text(encoding="utf-8")
+
+
+def test_what_the_page_on_performance_says_is_measured_is():
+    text = " ".join(PERFORMANCE.split())
+    for kind, sizes in {
+        "rows": PRODUCT_SIZE,
+        "to 128, images": CONVOLUTION_IMAGES,
+    }.items():
+        assert f"{kind} | {sizes['cpu']:,} | {sizes['gpu']:,} |" in text
+    copies = [", ".join(f"{n / 2**20:,g}" for n in COPY_BYTES[d]) for d in ("cpu", "gpu")]
+    assert f"copies, MiB | {copies[0]} | {copies[1]} |" in text
+    assert f"repeated for {BUDGET:g} seconds" in text
+    assert (ROUNDS, CALLS.budget, CALLS.most) == (10, 0.2, 100)
+    assert "then ten rounds" in text
+    assert "about 0.2 seconds, at most 100 times" in text
 
 
 def test_the_models_in_the_readme_are_valid_specs():
@@ -35,7 +53,9 @@ def test_the_tolerances_in_the_readme_are_those_of_the_code():
 
 
 @pytest.mark.parametrize(
-    "text", [README, GUIDE, VERDICTS, READING], ids=["README", "guide", "verdicts", "reading"]
+    "text",
+    [README, GUIDE, VERDICTS, READING, PERFORMANCE],
+    ids=["README", "guide", "verdicts", "reading", "performance"],
 )
 def test_every_command_in_the_documents_has_options_that_exist(text):
     from typer.main import get_command

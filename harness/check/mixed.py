@@ -32,7 +32,7 @@ from harness.run.agreement import (
     relative_difference,
     root_mean_square,
 )
-from harness.run.worker import score
+from harness.run.score import score
 from harness.spec import BatchNorm, infer
 
 STEP = 2.0**-8  # of bfloat16, relative: the least that what is one may be off by

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import AsJson, print_objects
+from harness.commands.options import AsJson, Precision, Threads, print_objects
 
 BACKENDS_EPILOG = "Example: python -m harness backends --json"
 
@@ -22,6 +22,7 @@ def backends(as_json: AsJson = False) -> None:
         {
             "name": info.label,
             "installed": not info.missing and not info.error,
+            "trains": info.trains,
             "in_all": info.in_all and not info.variant,
             "versions": info.versions,
             "missing": list(info.missing),
@@ -37,7 +38,7 @@ def backends(as_json: AsJson = False) -> None:
             "backend": lambda o: o["name"],
             "in all": lambda o: "yes" if o["in_all"] else "",
             "versions": lambda o: "  ".join(f"{k} {v}" for k, v in o["versions"].items()),
-            "": lambda o: o["error"] or ("not installed" if o["missing"] else ""),
+            "": _remark_on,
         },
     )
     missing: dict[str, list[str]] = {}
@@ -48,6 +49,11 @@ def backends(as_json: AsJson = False) -> None:
         print()
         for install, names in missing.items():
             print(f"For {', '.join(names)}: {install}")
+
+
+def _remark_on(backend: dict[str, Any]) -> str:
+    missing = "not installed" if backend["missing"] else ""
+    return backend["error"] or missing or ("" if backend["trains"] else "only predicts")
 
 
 MODELS_EPILOG = (
@@ -136,20 +142,67 @@ def datasets(as_json: AsJson = False) -> None:
     )
 
 
-MACHINE_EPILOG = "Example: python -m harness machine --json"
+MACHINE_EPILOG = (
+    "Examples:\n\n"
+    "python -m harness machine --json\n\n"
+    "python -m harness machine --measure --threads 1"
+)
 
 
-def machine(as_json: AsJson = False) -> None:
-    """Describe this machine as results name it."""
-    from harness.machine import describe_machine
+def machine(
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Measure what it can do anew, and keep that for runs."),
+    ] = False,
+    device: Annotated[str, typer.Option(help="With its limits: cpu, gpu, or all.")] = "all",
+    precision: Precision = "float32",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Describe this machine as results name it, and what it can do at most."""
+    from typing import get_args
 
-    facts = describe_machine()
+    from rich.console import Console
+
+    from harness import contract, registry
+    from harness.errors import HarnessError
+    from harness.machine import available_cpus, describe_machine
+    from harness.run.peaks import as_json as peak_object
+    from harness.run.peaks import find_peaks, known_peaks
+    from harness.run.plan import check_device, check_range, check_word
+    from harness.run.preparation import wanted_devices
+    from harness.show.peaks import peak_lines
+    from harness.show.progress import PlainProgress
+
+    threads = available_cpus() if threads is None else threads
+    check_range("--threads", threads, 1, available_cpus())
+    check_device(device)
+    check_word("--precision", precision, get_args(contract.Precision))
+    kind: Any = precision  # one of contract.Precision, as was checked
+    devices = wanted_devices(device)
+    if measure:
+        listener = PlainProgress(Console(stderr=True))
+        found = find_peaks(devices, threads, kind, registry.describe(), listener, anew=True)
+        if not found:
+            raise HarnessError(
+                "no installed backend could measure the limits of this machine. "
+                "Try: python -m harness backends"
+            )
+    else:
+        known = {name: known_peaks(name, threads, kind) for name in devices}
+        found = {name: peaks for name, peaks in known.items() if peaks}
+    facts = {**describe_machine(), "peaks": [peak_object(peaks) for peaks in found.values()]}
     if as_json:
         print(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
         shown = ", ".join(gpu["name"] for gpu in value) or "none" if name == "gpus" else value
-        print(f"{name.replace('_', ' '):16} {shown}")
+        if name != "peaks":
+            print(f"{name.replace('_', ' '):16} {shown}")
+    for line in peak_lines(found.values()):
+        print(line)
+    if not found:
+        print("peaks            not measured. Try: python -m harness machine --measure")
 
 
 def _print_layers(network: Any, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from harness.commands.options import (
     BackendNames,
     DatasetName,
     Plugins,
+    Precision,
     Quiet,
     Threads,
     Timeout,
@@ -40,7 +41,7 @@ def predict(
     device: Annotated[
         str, typer.Option(help="cpu, gpu, or all that each backend reports.")
     ] = "cpu",
-    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
+    precision: Precision = "float32",
     threads: Threads = None,
     timeout: Timeout = 900.0,
     output: Annotated[
@@ -65,7 +66,7 @@ def predict(
     if output:
         check_place(output)
     given = read_weights(weights, spec.load_spec(model) if model else None)
-    chosen, skipped, known = registry.choose(backend, plugin or [])
+    chosen, skipped, known = registry.choose(backend, plugin or [], predicting=precision)
     plan = make_plan(
         given.spec,
         dataset,

@@ -15,6 +15,7 @@ from harness.commands.options import (
     DatasetName,
     Model,
     Plugins,
+    Precision,
     Quiet,
     Threads,
 )
@@ -28,6 +29,7 @@ EPILOG = (
     "python -m harness run --backend all\n\n"
     "python -m harness run -b torch,torch@compile -m mnist-1conv -d mnist --epochs 3\n\n"
     "python -m harness run -b 'keras*' --seeds 5 --out results/keras\n\n"
+    "python -m harness run -d mnist --target-accuracy 0.99 --epochs 20\n\n"
     "python -m harness run -m my-net.toml -d npz:my-images.npz\n\n"
     "python -m harness run -m resnet-20 -d mnist --fit --epochs 3 --seeds 1\n\n"
     "python -m harness run --resume results/20261127-120000-1a2b3c"
@@ -37,7 +39,7 @@ EPILOG = (
 NOT_KEPT = frozenset({"resume", "quiet"})
 PLANNED = (
     "device seeds epochs batch_size precision environment threads block_steps save_weights silence "
-    "retries"
+    "retries target_accuracy"
 ).split()
 RENEWABLE = frozenset({"timeout", "silence", "memory", "retries"})
 
@@ -58,12 +60,16 @@ def run(
     ] = False,
     epochs: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
+    precision: Precision = "float32",
     environment: Annotated[
         str,
         typer.Option(help="tuned: as each framework's experts set it; stock: as it comes."),
     ] = "tuned",
     threads: Threads = None,
+    target_accuracy: Annotated[
+        float | None,
+        typer.Option(help="A share, such as 0.99: stop each backend at the epoch that reaches it."),
+    ] = None,
     block_steps: Annotated[
         int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
     ] = None,
@@ -104,6 +110,14 @@ def run(
             help="Go on with the run in this results folder, where it stopped, as it was begun.",
         ),
     ] = None,
+    no_limit: Annotated[
+        bool,
+        typer.Option(
+            "--no-limit",
+            help="Leave out how near each comes to what the machine can do, which is measured "
+            "before the first run, for all later ones.",
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model in several frameworks, check that they agree, and time them."""
@@ -129,7 +143,8 @@ def run(
         begun = folder.journal.head.get("request") if folder.journal else None
         if not begun:
             raise UsageError(f"--resume {resume}: that run was not begun by this command")
-        carry_out({**begun, **{k: v for k, v in options.items() if k in given}}, folder, quiet)
+        renewed = {name: value for name, value in options.items() if name in given}
+        carry_out({**options, **begun, **renewed}, folder, quiet)
     finally:
         folder.close()
 
@@ -175,13 +190,14 @@ def carry_out(options: Mapping[str, Any], folder: ResultsFolder | None, quiet: b
         timeout=timeout,
         timeouts=timeouts,
         memory=parse_memory(options["memory"]) if options["memory"] else None,
+        limit=not options["no_limit"],
         **{name: options[name] for name in PLANNED},
     )
     messages, output = Console(stderr=True), Console()
     for info, reason in skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
     loaded = loaded or data.load(options["dataset"])
-    check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)
+    check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded, plan.target_accuracy)
     folder = folder or ResultsFolder(Path(options["out"]) if options["out"] else None)
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
     listener = make_listener(messages, quiet)

@@ -20,7 +20,9 @@ from harness.registry import BackendInfo
 from harness.run.cell import Cell
 from harness.run.folder import SUPERSEDED, ResultsFolder, now
 from harness.run.journal import Journal, Key
+from harness.run.limit import beside_limit, training_limit
 from harness.run.listener import Listener
+from harness.run.peaks import Peaks
 from harness.run.plan import Plan
 from harness.spec import infer, initial_parameters
 
@@ -32,7 +34,7 @@ class Bench:
     """What the phases of a run share.
 
     `scratch` is a folder that ends with the run, for its data and for what frameworks leave
-    behind.
+    behind. `peaks` are the limits of each device, where they are known.
     """
 
     plan: Plan
@@ -41,6 +43,7 @@ class Bench:
     listener: Listener
     machine_key: str
     scratch: Path
+    peaks: Mapping[Device, Peaks] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
     block_steps: int = 1
 
@@ -142,14 +145,14 @@ class Bench:
 
         Its status is how the cell has ended, if none is given.
         """
-        common = {**self._common(), "seed": seed, **facts}
+        common = {**self._trained(), "seed": seed, **facts}
         given = {} if status is None else {"status": status}
-        self.journal.add({**common, **cell.row(), **given} for cell in cells)
+        self.journal.add({**common, **self._row(cell), **given} for cell in cells)
         self.write_summary()
 
     def write_summary(self) -> None:
         """Make the tables of rows anew from the journal."""
-        common = self._common()
+        common = self._trained()
         journal, folder = self.journal, self.folder
         folder.write_summary({**common, **row} for row in journal.current())
         if journal.superseded:
@@ -158,10 +161,28 @@ class Bench:
             rows = map(journal.read, journal.superseded)
             folder.write_summary(({**common, **row} for row in rows), place)
 
-    def _common(self) -> Row:
-        """Return the columns that are the same in all rows."""
+    def _row(self, cell: Cell) -> Row:
+        """Return what a cell knows, beside the limit of its device where that is known."""
+        row = cell.row()
+        if peaks := self.peaks.get(cell.device):
+            limit = training_limit(self.plan.spec, peaks)
+            row |= beside_limit(limit, row.get("train_images_per_second"))
+        return row
+
+    def _trained(self) -> Row:
+        """Return the columns that all rows of trained cells have alike."""
+        training = self.plan.spec.training
+        return {
+            **self.common(),
+            "epochs": training.epochs,
+            "batch_size": training.batch_size,
+            "target_accuracy": self.plan.target_accuracy,
+        }
+
+    def common(self) -> Row:
+        """Return the columns that all rows have alike: what is computed, how, and where."""
         head, dirty = commit()
-        plan, training, network = self.plan, self.plan.spec.training, infer(self.plan.spec)
+        plan, network = self.plan, infer(self.plan.spec)
         return {
             "model": plan.spec.name,
             "model_hash": plan.spec.hash,
@@ -170,8 +191,6 @@ class Bench:
             "precision": plan.precision,
             "environment": plan.environment,
             "threads": plan.threads,
-            "epochs": training.epochs,
-            "batch_size": training.batch_size,
             "parameters": network.parameter_count,
             "flops_per_image": network.flops_per_image,
             "machine_key": self.machine_key,

@@ -24,6 +24,7 @@ from harness.run.plan import Plan
 from harness.run.process import WorkerProcess
 
 Fields = dict[str, Any]
+GAUGES = ("joules", "gpu_mhz")  # of a block, columns of the samples
 Answer = tuple[Fields, dict[str, NDArray[Any]]]
 
 
@@ -52,9 +53,11 @@ class Cell:
     columns of the summary that hold for every seed. Of the present seed, `results`
     are columns too, `blocks` the measured blocks of training, `predictions` the seconds of each
     call, with one image ("single") and with a batch ("batched"), and `outcome` the status and
-    the error behind it. A cell whose worker is gone is `dead`; one that sits a seed out `rests`.
+    the error behind it. One that has `reached` the run's accuracy does not train on. A cell whose
+    worker is gone is `dead`; one that sits a seed out `rests`.
     One that has been through the preparation `is_warm`, and from then on keeps of each command the
     longest of the worker's `silences`. `strikes` are workers that have failed one after the other.
+    What a GPU told while the last block was trained is in `gauges`.
     """
 
     info: BackendInfo
@@ -68,7 +71,9 @@ class Cell:
     results: Fields = field(default_factory=dict)
     blocks: list[Fields] = field(default_factory=list)
     predictions: dict[str, list[float]] = field(default_factory=dict)
+    gauges: Fields = field(default_factory=dict)
     outcome: tuple[str, str] = ("ok", "")
+    reached: bool = False
     dead: bool = False
     number: int = 1
     rests: bool = False
@@ -80,6 +85,11 @@ class Cell:
     def running(self) -> bool:
         """Whether it takes part in what comes next."""
         return not self.dead and not self.rests and self.outcome[0] == "ok"
+
+    @property
+    def training(self) -> bool:
+        """Whether it takes part in what comes next of the training."""
+        return self.running and not self.reached
 
     @property
     def keys(self) -> Fields:
@@ -105,7 +115,7 @@ class Cell:
 
     def begin_seed(self) -> None:
         """Forget what belongs to the seed before."""
-        self.results, self.blocks, self.predictions = {}, [], {}
+        self.results, self.blocks, self.predictions, self.reached = {}, [], {}, False
         if not self.dead:
             self.outcome = ("ok", "")
 
@@ -130,6 +140,7 @@ class Cell:
     ) -> tuple[float, NDArray[np.float64]]:
         """Train one block; return its seconds and the loss of each step, as `train`."""
         fields, arrays = self.ask("train", {"order": order, "rates": rates})
+        self.gauges = {name: fields[name] for name in GAUGES if name in fields}
         seconds, losses = float(fields["seconds"]), arrays["losses"]
         if losses.shape != rates.shape:
             raise WorkerError(

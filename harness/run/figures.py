@@ -77,7 +77,22 @@ def training_figures(blocks: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any
         "step_ms_p99": float(p99),
         "steady_from_block": start,
         "steady_blocks": len(rates),
+        **gpu_figures(whole[start:]),
     }, note
+
+
+def gpu_figures(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return energy, power and clock over steady blocks; nothing where no GPU told.
+
+    Sums of all, as the counter of energy moves some times a second only.
+    """
+    told = [b for b in blocks if b.get("joules") is not None]
+    clocks = [b["gpu_mhz"] for b in blocks if b.get("gpu_mhz") is not None]
+    found: dict[str, Any] = {"gpu_mhz": float(np.median(clocks))} if clocks else {}
+    if told:
+        joules, seconds, images = (sum(b[k] for b in told) for k in ("joules", "seconds", "images"))
+        found |= {"joules_per_image": joules / images, "gpu_watts": joules / seconds}
+    return found
 
 
 def paired_ratio(

@@ -33,11 +33,13 @@ SUMMARY_COLUMNS = (
     "train_images_per_second_low train_images_per_second_high step_ms_p50 step_ms_p95 step_ms_p99 "
     "steady_from_block steady_blocks predict_images_per_second predict_ms_p50 predict_ms_p99 "
     "peak_host_bytes peak_device_bytes train_loss test_loss test_accuracy test_rmse test_mae "
-    "machine_key commit dirty"
+    "machine_key commit dirty limit_images_per_second fraction_of_limit "
+    "target_accuracy seconds_to_target epochs_to_target "
+    "joules_per_image gpu_watts gpu_mhz gpu_process_bytes"
 ).split()
 SAMPLE_COLUMNS = (
     "run_id backend variant device seed worker round position phase epoch block steps images "
-    "seconds loss accuracy rmse mae started_at"
+    "seconds loss accuracy rmse mae started_at joules gpu_mhz"
 ).split()
 TEXT_COLUMNS = frozenset(
     "run_id started_at status error note backend variant framework_version versions model "
@@ -151,7 +153,17 @@ class ResultsFolder:
         self._samples.append(text.getvalue().encode())
 
     def write_summary(self, rows: Iterable[Mapping[str, Any]], folder: Path | None = None) -> None:
-        """Replace `summary.csv` at one stroke.
+        """Replace `summary.csv` at one stroke, as `write_table`."""
+        self.write_table("summary.csv", SUMMARY_COLUMNS, rows, folder)
+
+    def write_table(
+        self,
+        name: str,
+        columns: Sequence[str],
+        rows: Iterable[Mapping[str, Any]],
+        folder: Path | None = None,
+    ) -> None:
+        """Replace the file `name` at one stroke; rows get the version and the run in front.
 
         Raises:
             StorageError: that is not possible; the one before is still there.
@@ -159,12 +171,12 @@ class ResultsFolder:
         """
 
         def write(file: TextIO) -> None:
-            writer = csv.DictWriter(file, SUMMARY_COLUMNS)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             for row in rows:
                 writer.writerow({"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **row})
 
-        replace_file((folder or self.path) / "summary.csv", write)
+        replace_file((folder or self.path) / name, write)
 
     def samples(self) -> Iterator[dict[str, str]]:
         """Yield every sample on disk, as text by column."""
@@ -212,6 +224,13 @@ class ResultsFolder:
         """Write `name` as JSON."""
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         replace_file(self.path / name, lambda file: file.write(text))
+
+    def add_to_json(self, name: str, **more: Any) -> None:
+        """Add fields to the object in `name`; a file that is missing has none."""
+        path = self.path / name
+        with storing(path):
+            before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.write_json(name, {**before, **more})
 
     def weights(self) -> Path:
         """Return the folder for trained weights, made when it is first wanted.

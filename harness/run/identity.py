@@ -47,6 +47,8 @@ def identity(plan: Plan, dataset: Dataset, machine: Mapping[str, Any]) -> dict[s
         "block_steps": plan.block_steps,
         "initial_weights": None if plan.initial is None else parameters_hash(plan.initial),
         "save_weights": plan.save_weights,
+        "target_accuracy": plan.target_accuracy,
+        "limit": bool(plan.probing),
         "machine": {name: machine[name] for name in MACHINE},
         "versions": {
             "python": machine["python"],

@@ -46,6 +46,9 @@ class Listener:
     ) -> None:
         """One backend was evaluated after an epoch (counted from 1)."""
 
+    def reached(self, label: str, seed: int, epoch: int, seconds: float, steps: int) -> None:
+        """A backend reached the accuracy that ends its training; `steps` will not be trained."""
+
     def failed(self, label: str, status: str, message: str) -> None:
         """One backend failed; the others go on."""
 

@@ -36,8 +36,10 @@ class Plan:
     number of steps in a measured block; None: chosen after warm-up. `timeout` is the longest
     wait for one answer of a worker, in seconds, where `timeouts` has no other for the phase; for
     `silence` and `memory` see `Limits`. A cell whose worker crashed gets up to `retries` others.
-    `initial` holds the weights that every seed starts
-    from; None: drawn for each seed.
+    `initial` holds the weights that every seed starts from; None: drawn for each seed. `probing`
+    are the backends among which are those that measure the machine's limits, if these are not
+    known; with none, no figure is set beside a limit. `target_accuracy` is a share: a backend that
+    reaches it at an epoch's end stops training.
     """
 
     spec: Spec
@@ -53,6 +55,8 @@ class Plan:
     block_steps: int | None = None
     initial: Mapping[str, NDArray[Any]] | None = None
     save_weights: bool = False
+    target_accuracy: float | None = None
+    probing: tuple[BackendInfo, ...] = ()
     timeouts: Mapping[str, float] = field(default_factory=dict)
     silence: float = SILENCE
     memory: int | None = None
@@ -81,6 +85,8 @@ def make_plan(
     block_steps: int | None = None,
     initial: Mapping[str, NDArray[Any]] | None = None,
     save_weights: bool = False,
+    target_accuracy: float | None = None,
+    limit: bool = False,
     timed: bool = True,
     timeouts: Mapping[str, float] | None = None,
     silence: float = SILENCE,
@@ -88,6 +94,8 @@ def make_plan(
     retries: int = 0,
 ) -> Plan:
     """Check every option and put the plan together; `timed` plans are not for the reference.
+
+    With `limit`, figures are to be set beside what the machine can do.
 
     Raises:
         UsageError: an option is out of its range; the message names it, the value and the range.
@@ -108,11 +116,11 @@ def make_plan(
         check_range(f"--timeout {phase}:", seconds, 1.0, MOST_TIMEOUT)
     if block_steps is not None:
         check_range("--block-steps", block_steps, 1, 1_000_000)
-    _check_word("--device", device, get_args(DeviceRequest))
-    _check_word("--precision", precision, get_args(Precision))
-    _check_word("--environment", environment, get_args(Environment))
-    if device == "gpu" and not may_have_gpu():
-        raise UsageError("--device gpu: this machine has none. Try: --device cpu")
+    if target_accuracy is not None:
+        _check_target(target_accuracy)
+    check_device(device)
+    check_word("--precision", precision, get_args(Precision))
+    check_word("--environment", environment, get_args(Environment))
     for info in backends:
         if timed and info.backend == REFERENCE:
             raise UsageError(
@@ -135,6 +143,8 @@ def make_plan(
         block_steps=block_steps,
         initial=initial,
         save_weights=save_weights,
+        target_accuracy=target_accuracy,
+        probing=tuple(known) if limit else (),
         timeouts=timeouts or {},
         silence=silence,
         memory=memory,
@@ -159,8 +169,8 @@ def make_pair_plan(
         UsageError: as `make_plan`.
 
     """
-    _check_word("--cores", cores, ("all", "1"))
-    _check_word("--device", device, get_args(Device))
+    check_word("--cores", cores, ("all", "1"))
+    check_word("--device", device, get_args(Device))
     check_range("--rounds", rounds, 4, 10_000)
     threads = None if cores == "all" else 1
     return make_plan(
@@ -182,7 +192,35 @@ def check_range(option: str, value: float, low: float, high: float) -> None:
         )
 
 
-def _check_word(option: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_device(device: str) -> None:
+    """See that `--device` is one of its words, and that there may be such a device.
+
+    Raises:
+        UsageError: it is not, or there is none.
+
+    """
+    check_word("--device", device, get_args(DeviceRequest))
+    if device == "gpu" and not may_have_gpu():
+        raise UsageError("--device gpu: this machine has none. Try: --device cpu")
+
+
+def _check_target(share: float) -> None:
+    """Refuse what is no share; that it is meant in per cent is likely then."""
+    if not 0.0 < share <= 1.0:
+        meant = share / 100 if 1.0 < share <= 100.0 else 0.99
+        raise UsageError(
+            f"--target-accuracy {share:.10g}; allowed: above 0, up to 1. "
+            f"Try: --target-accuracy {meant:.10g}"
+        )
+
+
+def check_word(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """See that an option's value is one of the words allowed.
+
+    Raises:
+        UsageError: it is not.
+
+    """
     if value not in allowed:
         hint = did_you_mean(value, allowed)
         raise UsageError(
@@ -200,15 +238,23 @@ def _check_precision(precision: str, backends: list[BackendInfo]) -> None:
         raise UsageError(f"--precision {precision!r}: {known}. Try: {instead}")
 
 
-def check_fit(spec: Spec, outputs: int, dataset: Dataset) -> None:
+def check_fit(
+    spec: Spec, outputs: int, dataset: Dataset, target_accuracy: float | None = None
+) -> None:
     """See that the model takes these images, that its loss can use these labels, in its batches.
 
     Raises:
-        UsageError: they do not fit; the message says what each of the two has.
+        UsageError: they do not fit, the message says what each of the two has; or there is a
+            target accuracy, and no classes that can be right or wrong.
         DataError: there are too few images for one batch, or for the validation split.
 
     """
     check_images(spec, outputs, dataset)
+    if target_accuracy is not None and dataset.classes is None:
+        raise UsageError(
+            f"--target-accuracy: dataset {dataset.name!r} has values, and no classes to be right "
+            "or wrong about. Try: without it"
+        )
     training = spec.training
     rows, _ = split(len(dataset.train_images), training.validation_split, seed=0)
     epoch_batches(rows, training.batch_size, 0, 0, training.last_batch)

@@ -30,6 +30,7 @@ from harness.run.cell import (
     start_cell,
 )
 from harness.run.checked import network_hash, newest_check
+from harness.run.peaks import as_json, find_peaks, from_json
 from harness.run.pending import Pending
 from harness.run.process import WorkerProcess, first_to_answer
 from harness.run.reference import check_network
@@ -97,6 +98,25 @@ def _import(cell: Cell) -> None:
     end_import(cell)
 
 
+def find_limits(bench: Bench) -> None:
+    """Find the limits of the machine, if figures are to be set beside them; note them on disk.
+
+    They are measured where they are not known. A run that goes on keeps those it began with.
+    """
+    plan, journal = bench.plan, bench.folder.journal
+    if not plan.probing:
+        return
+    known = journal.head.get("peaks") if journal is not None else None
+    if known is None:
+        settings = (wanted_devices(plan.device), plan.threads, plan.precision)
+        found = find_peaks(*settings, plan.probing, bench.listener)
+        known = [as_json(peaks) for peaks in found.values()]
+        bench.folder.add_to_json("machine.json", peaks=known)
+        if journal is not None:
+            journal.note("limits found", peaks=known)
+    bench.peaks = {peaks.device: peaks for peaks in map(from_json, known)}
+
+
 def _look_up_check(bench: Bench, cell: Cell) -> None:
     """Note what the newest check of this network and backend said."""
     wanted = {
@@ -118,7 +138,7 @@ def start_cells(bench: Bench) -> None:
     Nothing else is timed meanwhile: to build and to compile takes several threads, and is done
     by one after the other once all have imported.
     """
-    wanted = planned_devices(bench.plan.device)
+    wanted = wanted_devices(bench.plan.device)
     waiting = deque(
         (info, device)
         for info in bench.plan.backends
@@ -157,8 +177,8 @@ def start_cells(bench: Bench) -> None:
                 bench.note_status(seed, [cell], {})
 
 
-def planned_devices(request: str) -> list[Device]:
-    """Return the devices on which every backend is to be tried."""
+def wanted_devices(request: str) -> list[Device]:
+    """Return the devices that `--device` asks for, as far as can be known without a framework."""
     if request == "all":
         return ["cpu", "gpu"] if may_have_gpu() else ["cpu"]
     return ["gpu" if request == "gpu" else "cpu"]

@@ -36,27 +36,37 @@ def start_reference(bench: Bench, label: str, variant: str = "") -> Cell:
 def check_network(bench: Bench, batch: Arrays) -> None:
     """Compare everyone's logits, loss and gradients with the reference's; see `agreement`.
 
+    Raises:
+        WorkerError: the reference failed; without it there is nothing to compare with.
+
+    """
+    parameters = check_parameters(bench.initial(bench.plan.seeds[0]))
+
+    def answer(cell: Cell, seed: int) -> Arrays:
+        cell.ask("reset", parameters, seed=seed)
+        fields, arrays = cell.ask("gradients", batch)
+        return {**arrays, "loss": np.array(fields["loss"])}
+
+    compare_with_reference(bench, answer)
+
+
+def compare_with_reference(bench: Bench, answer: Answering) -> None:
+    """Have the reference answer, then every cell, and note how well they agree.
+
     Where one differs by more than the fixed bound, what rounding makes of this network is
     measured. It has steps in it: a ReLU whose input is zero within rounding is on in one
     framework and off in another, which changes a gradient by far more than rounding does. In
     bfloat16 nothing else is the measure.
 
     Raises:
-        WorkerError: the reference failed; without it there is nothing to compare with.
+        WorkerError: the reference failed.
 
     """
     plan = bench.plan
-    parameters = check_parameters(bench.initial(plan.seeds[0]))
-
-    def answer(cell: Cell, seed: int = plan.seeds[0]) -> Arrays:
-        cell.ask("reset", parameters, seed=seed)
-        fields, arrays = cell.ask("gradients", batch)
-        return {**arrays, "loss": np.array(fields["loss"])}
-
+    first = plan.seeds[0]
     bench.listener.phase("numpy", "reference")
     is_mixed = plan.precision == "bfloat16"
-    seeds = (plan.seeds[0], *(MOVED_SEEDS if is_mixed else ()))
-    right, *moved = _answers(bench, "", answer, seeds)
+    right, *moved = _answers(bench, "", answer, (first, *(MOVED_SEEDS if is_mixed else ())))
 
     @cache
     def rounded() -> list[Arrays]:
@@ -64,7 +74,7 @@ def check_network(bench: Bench, batch: Arrays) -> None:
         return _answers(bench, "rounded", answer, MOVED_SEEDS)
 
     def check(cell: Cell) -> None:
-        found = answer(cell)
+        found = answer(cell, first)
         agreement = compare(found, right, plan.precision, moved)
         if not agreement.equivalent and not is_mixed:
             agreement = compare(found, right, plan.precision, rounded())

@@ -20,6 +20,7 @@ from harness.run.figures import training_figures
 from harness.run.folder import now
 from harness.run.identity import differences, refuse_changed
 from harness.run.journal import Key
+from harness.run.limit import beside_limit
 
 PREPARATION = ("compile", "warmup")  # phases that belong to a worker, not to a seed
 
@@ -84,8 +85,11 @@ def _interrupted(bench: Bench, keys: Iterable[Key]) -> list[dict[str, Any]]:
         own = blocks.get((key, worker), [])
         figures, note = training_figures(own)
         error = f"the harness ended before this cell did; {len(own)} blocks were measured"
-        changed = {"status": "interrupted", "error": error, "note": note}
-        rows.append({**bench.journal.read(bench.journal.rows[key]), **figures, **changed})
+        changed: dict[str, Any] = {"status": "interrupted", "error": error, "note": note}
+        before = bench.journal.read(bench.journal.rows[key])
+        if limit := before.get("limit_images_per_second"):
+            changed |= beside_limit(limit, figures.get("train_images_per_second"))
+        rows.append({**before, **figures, **changed})
     return rows
 
 

@@ -20,7 +20,7 @@ from harness.run.folder import ResultsFolder, now
 from harness.run.identity import identity
 from harness.run.listener import Listener
 from harness.run.plan import Plan, check_fit
-from harness.run.preparation import planned_devices, prepare, restart
+from harness.run.preparation import find_limits, prepare, restart, wanted_devices
 from harness.run.resume import next_round, set_aside, take_up
 from harness.run.training import train_seed
 from harness.spec import infer, parameters_hash
@@ -55,14 +55,15 @@ def run(
     ending = ExitStack()
     try:
         ending.enter_context(_in_order())
-        check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset)
+        check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset, plan.target_accuracy)
         machine = describe_machine()
         place = Path(scratch.name)
-        bench = Bench(plan, dataset, folder, listener, machine["machine_key"], place, cells)
+        bench = Bench(plan, dataset, folder, listener, machine["machine_key"], place, cells=cells)
         _begin(bench, identity(plan, dataset, machine), {**machine, **remarks}, request)
         left = {key.seed for key in bench.journal.rows if bench.journal.is_open(key)}
         listener.started(replace(plan, seeds=tuple(sorted(left))), str(folder.path))
         if left:
+            find_limits(bench)
             _all_seeds(bench)
         return list(bench.journal.current())
     except KeyboardInterrupt as error:
@@ -96,7 +97,7 @@ def _begin(
     bench.folder.write_json("machine.json", machine)
     bench.folder.write_json("spec.json", bench.plan.spec.model_dump(mode="json"))
     bench.folder.begin_journal({"begun_at": now(), "identity": what, "request": dict(request)})
-    bench.plan_rows(planned_devices(bench.plan.device))
+    bench.plan_rows(wanted_devices(bench.plan.device))
 
 
 def _all_seeds(bench: Bench) -> None:

@@ -54,12 +54,16 @@ def train_seed(bench: Bench, seed: int, order_hash: OrderHash, first_round: int 
     bench.listener.seed_begins(seed, steps * sum(cell.running for cell in bench.cells))
     round_number = first_round
     for epoch, blocks in enumerate(epochs):
+        if not any(cell.training for cell in bench.cells):
+            break
         _augment(bench, blocks, seed, epoch)
         for block in blocks:
             order_hash.update(block.order)
             _round(bench, block, seed, round_number)
             round_number += 1
         bench.each("", lambda cell, epoch=epoch: _after_epoch(bench, cell, seed, epoch, validation))  # type: ignore[misc]
+        later = sum(len(block.order) for blocks in epochs[epoch + 1 :] for block in blocks)
+        _end_trainings(bench, seed, order_hash.hexdigest(), later)
     _predict(bench, seed)
     bench.each("", _measure_memory)
     if bench.plan.save_weights:
@@ -72,14 +76,14 @@ def _augment(bench: Bench, blocks: Sequence[Block], seed: int, epoch: int) -> No
     if augmentation is not None:
         order = np.concatenate([block.order.ravel() for block in blocks])
         write_epoch(bench.scratch, bench.dataset.train_images, order, augmentation, seed, epoch)
-        bench.each("", lambda cell: cell.ask("load", images=EPOCH_IMAGES))
+        bench.each("", lambda cell: cell.training and cell.ask("load", images=EPOCH_IMAGES))
 
 
 def _round(bench: Bench, block: Block, seed: int, round_number: int) -> None:
     """Let every cell train the same block, in an order drawn for this round."""
     for position, turn in enumerate(turns(len(bench.cells), seed, round_number)):
         cell = bench.cells[turn]
-        if cell.running:
+        if cell.training:
             bench.attempt(
                 cell,
                 lambda cell, position=position: _turn(  # type: ignore[misc]
@@ -109,6 +113,7 @@ def _turn(
         seconds=seconds,
         loss=loss,
         started_at=started_at,
+        **cell.gauges,
     )
     cell.blocks.append(sample)
     if not np.isfinite(losses).all():
@@ -127,11 +132,16 @@ def _after_epoch(
     bench: Bench, cell: Cell, seed: int, epoch: int, validation: NDArray[np.int64]
 ) -> None:
     """Evaluate: on the validation images where there are any, else, and at the end, on the test."""
+    if cell.reached:
+        return
     is_last = epoch == bench.plan.spec.training.epochs - 1
     if len(validation):
-        _evaluate(bench, cell, seed, epoch, "train", validation)
-    if is_last or not len(validation):
+        found = _evaluate(bench, cell, seed, epoch, "train", validation)
+        _compare_to_target(cell, epoch, found["accuracy"])
+    if is_last or cell.reached or not len(validation):
         found = _evaluate(bench, cell, seed, epoch, "test", None)
+        if not len(validation):
+            _compare_to_target(cell, epoch, found["accuracy"])
         cell.results |= {f"test_{name}": found[name] for name in SCORES}
         cell.results["eval_seconds"] = found["seconds"]
     of_epoch = [block for block in cell.blocks if block["epoch"] == epoch + 1]
@@ -139,6 +149,24 @@ def _after_epoch(
     if of_epoch:
         losses = [block["loss"] for block in of_epoch]
         cell.results["train_loss"] = float(np.average(losses, weights=weights))
+
+
+def _compare_to_target(cell: Cell, epoch: int, accuracy: float | None) -> None:
+    """Note whether the cell has reached the run's accuracy, and after how much training."""
+    target = cell.plan.target_accuracy
+    if target is not None and accuracy is not None and accuracy >= target:
+        cell.reached = True
+        cell.results["seconds_to_target"] = sum(block["seconds"] for block in cell.blocks)
+        cell.results["epochs_to_target"] = epoch + 1
+
+
+def _end_trainings(bench: Bench, seed: int, order_hash: str, later: int) -> None:
+    """Note of cells that have just reached the accuracy what they trained on; the others go on."""
+    for cell in bench.cells:
+        if cell.reached and not cell.rests and "order_hash" not in cell.results:
+            cell.results["order_hash"] = order_hash
+            epochs, seconds = (cell.results[f"{unit}_to_target"] for unit in ("epochs", "seconds"))
+            bench.listener.reached(cell.label, seed, epochs, seconds, later)
 
 
 def _evaluate(
@@ -212,6 +240,7 @@ def _measure_memory(cell: Cell) -> None:
     fields, _ = cell.ask("memory")
     cell.results["peak_host_bytes"] = fields["host"]
     cell.results["peak_device_bytes"] = fields["device"]
+    cell.results["gpu_process_bytes"] = fields["process"]
 
 
 def _save_weights(bench: Bench, cell: Cell, seed: int) -> None:

@@ -18,16 +18,18 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import Backend, Session, Setting, missing_members, script_of
+from harness.contract import Backend, Probing, Session, Setting, missing_members, script_of
 from harness.registry import load_backend
 from harness.run.messages import read_message, write_message
+from harness.run.meter import GpuMeter, open_meter
 from harness.run.pending import measure_pending
-from harness.spec import Spec, spec_from_json
+from harness.run.score import score
+from harness.spec import spec_from_json
 
 Fields = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
@@ -43,6 +45,7 @@ class Worker:
 
     backend: Backend
     session: Session
+    meter: GpuMeter | None = None
 
     def __init__(self, alive: Callable[[], None] = lambda: None) -> None:
         self.alive = alive
@@ -55,6 +58,7 @@ class Worker:
         self.backend = load_backend(fields["target"])
         self.backend.prepare(self.variant, self.setting)
         seconds = perf_counter() - started
+        self.meter = open_meter(self.setting.device)
         devices = [{"kind": d.kind, "name": d.name} for d in self.backend.devices()]
         return {"seconds": seconds, "versions": self.backend.versions(), "devices": devices}, {}
 
@@ -65,6 +69,24 @@ class Worker:
             return script_of(backend, spec, fields["variant"])._asdict(), {}
         except NotImplementedError as error:
             return {"refused": str(error)}, {}
+
+    def probe(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
+        """Time one piece of work, again and again for some seconds; return the shortest time.
+
+        The answer has no `seconds` where the backend has no such work.
+        """
+        if not isinstance(self.backend, Probing):
+            return {}, {}
+        work = self.backend.probe(fields["kind"], fields["size"], self.setting)
+        if work is None:
+            return {}, {}
+        work()  # compiles, allocates
+        begun, shortest = perf_counter(), float("inf")
+        while perf_counter() - begun < fields["budget"]:
+            started = perf_counter()
+            work()
+            shortest = min(shortest, perf_counter() - started)
+        return {"seconds": shortest}, {}
 
     def open(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Write the source, import it and build the model; load the data.
@@ -118,10 +140,20 @@ class Worker:
         masks = None
         if stacked:
             masks = [{k: v[step] for k, v in stacked.items()} for step in range(len(order))]
+        before = self.meter.joules() if self.meter else None
         started = perf_counter()
         losses = self.session.train(order, rates, masks)
         seconds = perf_counter() - started
-        return {"seconds": seconds}, {"losses": np.asarray(losses, np.float64)}
+        answer = {"seconds": seconds, **self._gauges(before)}
+        return answer, {"losses": np.asarray(losses, np.float64)}
+
+    def _gauges(self, before: float | None) -> Fields:
+        """Return the GPU's clock, and its energy since `before`, in joules, where it tells."""
+        if self.meter is None:
+            return {}
+        mhz, after = self.meter.mhz(), self.meter.joules()
+        joules = None if before is None or after is None else after - before
+        return {"joules": joules, "gpu_mhz": mhz}
 
     def pending(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Measure how much work is left when `train` returns, from the given parameters."""
@@ -187,9 +219,13 @@ class Worker:
         return {}, {"seconds": seconds}
 
     def memory(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
-        """Return the most memory held so far, on the host (resident) and on the device."""
+        """Return the most memory held so far, on the host (resident) and on the device.
+
+        And what the whole process, with the framework's own libraries, holds of a GPU now.
+        """
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {"host": peak, "device": self.session.peak_device_bytes()}, {}
+        process = self.meter.process_bytes() if self.meter else None
+        return {"host": peak, "device": self.session.peak_device_bytes(), "process": process}, {}
 
     def close(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Free the session."""
@@ -208,52 +244,9 @@ def _masks(arrays: Arrays) -> Arrays | None:
     return masks or None
 
 
-class Score(NamedTuple):
-    """Mean loss; the share of images that are right, or else how far off the values are."""
-
-    loss: float
-    accuracy: float | None = None
-    rmse: float | None = None
-    mae: float | None = None
-
-
-def score(spec: Spec, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
-    """Return the mean loss, without label smoothing, and what says more to a reader.
-
-    `targets` are class numbers `[n]`, of which the largest output should be the right one, or
-    values `[n, outputs]`: one-hot rows count as classes, a single output as the choice between
-    two in binary_cross_entropy. Other values have, over images and outputs, the root of the mean
-    squared error and the mean absolute error; of probabilities in binary_cross_entropy.
-    """
-    outputs = outputs.astype(np.float64)
-    predicted = outputs
-    match spec.training.loss:
-        case "mean_squared_error":
-            loss = float(((outputs - targets) ** 2).mean())
-        case "huber":
-            size = np.abs(outputs - targets)
-            loss = float(np.where(size <= 1, 0.5 * size**2, size - 0.5).mean())
-        case "binary_cross_entropy":
-            log_one = np.maximum(outputs, 0) + np.log1p(np.exp(-np.abs(outputs)))
-            loss = float((log_one - outputs * targets).mean())
-            predicted = 0.5 * (1 + np.tanh(outputs / 2))  # sigmoid, without overflow
-        case "cross_entropy":
-            shifted = outputs - outputs.max(1, keepdims=True)
-            picked = shifted[np.arange(len(targets)), targets]
-            loss = float((np.log(np.exp(shifted).sum(1)) - picked).mean())
-            return Score(loss, float((outputs.argmax(1) == targets).mean()))
-    are_choices = bool(np.isin(targets, (0, 1)).all())
-    if are_choices and targets.shape[1] == 1 and spec.training.loss == "binary_cross_entropy":
-        return Score(loss, float(((outputs > 0) == (targets > 0.5)).mean()))
-    if are_choices and targets.shape[1] > 1 and bool((targets.sum(1) == 1).all()):
-        return Score(loss, float((outputs.argmax(1) == targets.argmax(1)).mean()))
-    rmse, mae = np.sqrt(((predicted - targets) ** 2).mean()), np.abs(predicted - targets).mean()
-    return Score(loss, None, float(rmse), float(mae))
-
-
 COMMANDS = (
-    "prepare", "script", "open", "load", "reset", "gradients", "train", "pending", "activations",
-    "state", "optimizer_state", "evaluate", "predict", "memory", "close",
+    "prepare", "script", "probe", "open", "load", "reset", "gradients", "train", "pending",
+    "activations", "state", "optimizer_state", "evaluate", "predict", "memory", "close",
 )  # fmt: skip
 
 

@@ -100,6 +100,14 @@ class PlainProgress(Listener):
             f"{speed}{split} {right}  left {self.clock.left()}"
         )
 
+    def reached(self, label: str, seed: int, epoch: int, seconds: float, steps: int) -> None:
+        """Say after how much training; what is left of it is not waited for."""
+        self.clock.total -= steps
+        self.say(
+            f"{label:{self.width}} seed {seed} accuracy reached after {_count(epoch, 'epoch')}, "
+            f"{seconds:.2f} s of training"
+        )
+
     def failed(self, label: str, status: str, message: str) -> None:
         """Say what happened; the rest of the message is in the results."""
         self.say(f"{label:{self.width}} {status}: {message.partition(chr(10))[0]}")
@@ -174,6 +182,11 @@ class LiveProgress(PlainProgress):
             figures = f"{figures.partition('  accuracy')[0]}  accuracy {100 * accuracy:.2f} %"
         self.doing[label] = (where, figures)
         self._draw()
+
+    def reached(self, label: str, seed: int, epoch: int, seconds: float, steps: int) -> None:
+        """Leave it on the screen."""
+        super().reached(label, seed, epoch, seconds, steps)
+        self.bar.update(self.task, total=self.clock.total)
 
     def failed(self, label: str, status: str, message: str) -> None:
         """Leave it on the screen."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +20,7 @@ from harness.verdict.accuracy import AccuracyVerdict, judge_accuracy
 
 Row = Mapping[str, Any]
 UNTRIED = ("planned", "running")  # of a run that goes on, or was killed: nothing is known yet
+TERMINAL = 80  # columns
 
 
 @dataclass
@@ -45,6 +48,11 @@ class Line:
         return bool(self.finished) and all(
             row["equivalent"] for row in self.rows if row["status"] not in UNTRIED
         )
+
+    @property
+    def target(self) -> float | None:
+        """The accuracy at which training was to end, if there was one."""
+        return self.rows[0].get("target_accuracy")
 
     def values(self, column: str) -> list[float]:
         """Return a column over the finished seeds, without gaps."""
@@ -87,24 +95,44 @@ def label_of(row: Row) -> str:
 
 
 def results_table(lines: Sequence[Line]) -> Table:
-    """Return the table; it fits a terminal of 80 columns."""
+    """Return the table; it fits a terminal of 80 columns.
+
+    The share of what the machine can do is in it where there is room. With a target accuracy, the
+    seconds to it take the place of the first step's.
+    """
+    shown = _table(lines, with_limit=any(line.values("fraction_of_limit") for line in lines))
+    return shown if _width(shown) <= TERMINAL else _table(lines, with_limit=False)
+
+
+def _width(table: Table) -> int:
+    console = Console(width=1000)
+    return Measurement.get(console, console.options, table).maximum
+
+
+def _table(lines: Sequence[Line], with_limit: bool) -> Table:
     table = Table(pad_edge=False, box=None, header_style="bold", padding=(0, 1, 0, 0))
     is_regression = any(line.values("test_rmse") for line in lines)
     score = "test\nrmse" if is_regression else "test\naccuracy %"
     for name in ("\nbackend", "\non", score, "same\nnet"):
         table.add_column(name, no_wrap=True)
-    figures = (
+    target = next((line.target for line in lines if line.target), None)
+    figures = [
         "train\nimages/s",
         "times\nfastest",
         "predict\nimages/s",
-        "first\nstep s",
+        f"s to\n{100 * target:g} %" if target else "first\nstep s",
         "peak\nMB",
-    )
+        *(["% of\nlimit"] if with_limit else []),
+    ]
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     fastest = next((line for line in lines if line.comparable), None)
     for line in lines:
-        table.add_row(*_cells(line, fastest))
+        cells = _cells(line, fastest)
+        share = line.typical("fraction_of_limit") if len(cells) > 4 else None
+        if with_limit and share is not None:
+            cells.append(f"{100 * share:.0f}")
+        table.add_row(*cells)
     return table
 
 
@@ -127,9 +155,17 @@ def _cells(line: Line, fastest: Line | None) -> list[str | Text]:
         speed if line.comparable else f"({speed})",
         ratio,
         _figure(line.typical("predict_images_per_second")),
-        f"{line.typical('compile_seconds') or 0:.2f}",
+        _to_target(line) if line.target else f"{line.typical('compile_seconds') or 0:.2f}",
         _figure(host / 1e6 if host else None),
     ]
+
+
+def _to_target(line: Line) -> str:
+    """Return the median over seeds of the seconds to the target, if all have reached it."""
+    reached = line.values("seconds_to_target")
+    if len(reached) < len(line.rows):
+        return f"{len(reached)} of {len(line.rows)}" if reached else "never"
+    return f"{median(reached):.2f}"
 
 
 def _score(line: Line) -> str:
@@ -158,7 +194,8 @@ def remarks(lines: Sequence[Line]) -> list[str]:
         for line in comparable
         if len(line.values("test_accuracy")) == len(line.rows)
     }
-    found.append(say_accuracy(judge_accuracy(accuracies), accuracies))
+    if not any(line.target for line in lines):  # whose accuracies are what they were to be
+        found.append(say_accuracy(judge_accuracy(accuracies), accuracies))
     return [remark for remark in found if remark]
 
 
@@ -180,8 +217,28 @@ def remarks_on(line: Line) -> list[str]:
         if row["status"] != "ok":
             reason = str(row["error"] or "").partition("\n")[0]
             found.append(f"{line.label}, seed {row['seed']}: {row['status']}: {reason}")
+    found += _remarks_on_target(line)
+    if (share := line.typical("fraction_of_limit")) is not None and share > 1:
+        found.append(
+            f"{line.label} is faster than the limit that was measured: the machine was busy then, "
+            "or a network is computed otherwise than by its definition. "
+            "Try: python -m harness machine --measure"
+        )
     notes = sorted({row["note"] for row in line.finished if row["note"]})
     return found + [f"{line.label}: {note}" for note in notes]
+
+
+def _remarks_on_target(line: Line) -> list[str]:
+    """Say which seeds trained all epochs, and did not reach the target."""
+    missed = [row for row in line.finished if row.get("epochs_to_target") is None]
+    if not line.target or not missed:
+        return []
+    seeds = ", ".join(str(row["seed"]) for row in missed)
+    best = max((row["test_accuracy"] or 0.0 for row in missed), default=0.0)
+    return [
+        f"{line.label} did not reach {100 * line.target:g} % in {missed[0]['epochs']} epochs with "
+        f"seed{'s' if len(missed) > 1 else ''} {seeds}; at the end at most {100 * best:.2f} %"
+    ]
 
 
 def say_accuracy(verdict: AccuracyVerdict, accuracies: Mapping[str, Sequence[float]]) -> str:

@@ -1,6 +1,7 @@
 """What is trained: layers, shapes, parameters, FLOPs and the training of one CNN."""
 
 from harness.spec.blocks import Concat, Layer, Residual, Sequence, SqueezeExcite
+from harness.spec.cost import Cost, prediction_costs, training_costs, training_flops
 from harness.spec.families import Families, Family, Run, families, stage_items
 from harness.spec.initial import initial_parameters, parameters_hash
 from harness.spec.initializers import ConstantInitializer, constant_of
@@ -29,6 +30,7 @@ from harness.spec.load import library, load_spec, parse_spec, spec_from_json
 from harness.spec.model import Spec
 from harness.spec.network import infer
 from harness.spec.nodes import Address, Block, Network, Node, Parameter, Part, addresses
+from harness.spec.onnx_graph import onnx_graph
 from harness.spec.training import Adam, AdamW, Augment, Optimizer, RmsProp, Sgd, Training
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Conv2D",
     "Conv2DTranspose",
     "Conv3D",
+    "Cost",
     "Dense",
     "Dropout",
     "Families",
@@ -81,8 +84,12 @@ __all__ = [
     "initial_parameters",
     "library",
     "load_spec",
+    "onnx_graph",
     "parameters_hash",
     "parse_spec",
+    "prediction_costs",
     "spec_from_json",
     "stage_items",
+    "training_costs",
+    "training_flops",
 ]

@@ -55,7 +55,16 @@ def test_plug_ins_and_registered_backends_climb_together_in_the_order_given(caps
 
 def test_a_plug_in_runs_and_predicts_like_any_backend(capsys):
     data = ("--dataset", "synthetic:8x8x2:3:84")
-    options = ("--model", "small.toml", "--epochs", "1", "--seeds", "1", "--save-weights")
+    options = (
+        "--model",
+        "small.toml",
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+        "--save-weights",
+        "--no-limit",
+    )
     assert harness("run", "--plugin", TOY, *data, *options, "--out", "ran", "--quiet") == 0
     weights = "ran/weights/toy-cpu-0.safetensors"
     said = ("--backend", "numpy", *data, "--weights", weights, "--json")

@@ -44,12 +44,18 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 def go(tmp_path: Path):
     """Run the named backends on the small model."""
 
-    def gone(*names: str, model: str = MODEL, listener: Listener | None = None, **options) -> Ran:
+    def gone(
+        *names: str,
+        model: str = MODEL,
+        listener: Listener | None = None,
+        resume: bool = False,
+        **options,
+    ) -> Ran:
         spec, dataset = parse_spec(model, "small"), options.pop("dataset", DATASET)
         options = {"seeds": 2, "device": "cpu", "threads": 1, "block_steps": 4, **options}
         known = [info(name) for name in (*names, "numpy")]
         plan = make_plan(spec, dataset, known[:-1], known, **options)
-        folder = ResultsFolder(tmp_path / "out")
+        folder = ResultsFolder(tmp_path / "out", resume=resume)
         run(plan, load(dataset), folder, listener or Listener())
         return Ran(folder.path)
 

@@ -157,6 +157,98 @@ class Broken(Twin):
         raise RuntimeError("no such luck")
 
 
+class Prober(Twin):
+    """Computes and copies at rates of its own, by a clock that nothing else moves."""
+
+    name = "prober"
+    flops, bandwidth, now = 4e9, 2e9, 0.0
+
+    def probe(self, kind, size, setting):
+        sys.modules["__main__"].perf_counter = lambda: self.now  # the worker's
+        amounts = {"product": 2 * size**3, "copy": 2 * size}
+        if kind not in amounts:
+            return None
+        rate = self.bandwidth if kind == "copy" else self.flops
+
+        def work():
+            self.now += amounts[kind] / rate
+
+        return work
+
+
+class FasterProber(Prober):
+    name = "fasterprober"
+    flops = 8e9
+
+
+class BrokenProber(Twin):
+    """Fails where it is to compute, and in nothing else."""
+
+    name = "brokenprober"
+
+    def probe(self, kind, size, setting):
+        raise RuntimeError("no such unit")
+
+
+class UnlikeSession(NumpySession):
+    def predict(self, images):
+        return super().predict(images) * 1.001
+
+
+class Unlike(Twin):
+    """Its logits are 0.1 % too large."""
+
+    name = "unlike"
+    session = UnlikeSession
+
+
+class SmallOnlySession(NumpySession):
+    def predict(self, images):
+        if 1 < len(images) < 10:  # what the comparison takes is larger
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().predict(images)
+
+
+class SmallOnly(Twin):
+    name = "smallonly"
+    session = SmallOnlySession
+
+
+class LearnerSession(NumpySession):
+    """Is right about no image until so many steps were trained, then about all.
+
+    In the data of its test, an image's first pixel tells its class.
+    """
+
+    steps_needed, steps = 20, 0
+
+    def reset(self, parameters, seed):
+        super().reset(parameters, seed)
+        self.steps = 0
+
+    def train(self, order, learning_rates, masks=None):
+        self.steps += len(order)
+        return super().train(order, learning_rates, masks)
+
+    def predict(self, images):
+        right = np.eye(3)[np.round(images[:, 0, 0, 0]).astype(int)]
+        return right if self.steps >= self.steps_needed else -right
+
+
+class Learner(Twin):
+    name = "learner"
+    session = LearnerSession
+
+
+class SlowLearnerSession(LearnerSession):
+    steps_needed = 30
+
+
+class SlowLearner(Twin):
+    name = "slowlearner"
+    session = SlowLearnerSession
+
+
 class Slow(Twin):
     """Notes in a folder when it imported and built, and imports only with others beside it."""
 

@@ -23,11 +23,13 @@ CLASSES = {
     name.lower(): f"flow_fakes:{name}"
     for name in (
         "Twin Other Wrong Crashing Diverging Hanging Waiting Broken WithGpu Slow Slower Slowest "
-        "Recording Early Tipping Toppling"
+        "Recording Early Tipping Toppling Prober FasterProber BrokenProber Learner SlowLearner "
+        "Unlike SmallOnly"
     ).split()
 }
 
 
 def info(name: str) -> BackendInfo:
     target = "backends.numpy_backend:NumpyBackend" if name == "numpy" else CLASSES[name]
-    return BackendInfo(name, "", target, name != "numpy", (), {}, "pip install it")
+    probes = name.endswith("prober")
+    return BackendInfo(name, "", target, name != "numpy", (), {}, "pip install it", probes=probes)

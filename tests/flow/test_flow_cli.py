@@ -52,7 +52,7 @@ def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def small(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return harness("run", "--model", "small.toml", *DATA, *arguments)
+    return harness("run", "--model", "small.toml", *DATA, "--no-limit", *arguments)
 
 
 def test_a_run_ends_with_a_table_and_a_results_folder(place):
@@ -173,6 +173,7 @@ def test_bad_input_gives_one_clear_message_and_exit_code_2(
 def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(place):
     signal_file = place / "seed-1-has-begun"
     command = [sys.executable, "-m", "harness", "run", "--model", "small.toml", *DATA]
+    command += ["--no-limit"]
     process = subprocess.Popen(
         [*command, "--backend", "twin,waiting", "--seeds", "2", "--out", "out"],
         env={**os.environ, "FLOW_SIGNAL": str(signal_file)},
@@ -250,7 +251,7 @@ def test_the_other_lists_print_tables_and_json(place, command):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["predict"], ["backends"], ["models"], ["schema"], ["datasets"]],
+    [[], ["run"], ["predict"], ["infer"], ["backends"], ["models"], ["schema"], ["datasets"]],
 )
 def test_help_has_an_example(place, command):
     done = harness(*command, "--help")

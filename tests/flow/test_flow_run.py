@@ -39,6 +39,15 @@ def test_every_column_of_the_design_is_filled(go):
         "dirty",
         "test_rmse",
         "test_mae",
+        "limit_images_per_second",
+        "fraction_of_limit",
+        "target_accuracy",
+        "seconds_to_target",
+        "epochs_to_target",
+        "joules_per_image",
+        "gpu_watts",
+        "gpu_mhz",
+        "gpu_process_bytes",
     }
 
 

@@ -12,7 +12,8 @@ from scipy.special import log_softmax
 
 from harness.run.messages import read_message, write_message
 from harness.run.pending import Pending
-from harness.run.worker import COMMANDS, Worker, score, serve
+from harness.run.score import score
+from harness.run.worker import COMMANDS, Worker, serve
 from harness.spec import parse_spec
 
 LAYERS = 'layers = [{ type = "flatten" }, { type = "dense", units = 3 }]\n'

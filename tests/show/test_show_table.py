@@ -144,6 +144,59 @@ def test_the_table_fits_eighty_columns_with_the_longest_name(show):
     assert max(map(len, table.splitlines())) <= 80
 
 
+def test_the_share_of_the_limit_is_shown_where_there_is_room(show):
+    table, _ = show([row("torch", fraction_of_limit=0.257)], [block("torch")])
+    assert "% of" in table
+    assert table.splitlines()[-1].endswith(" 26")
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_where_there_is_none_the_share_is_left_out(show):
+    wide = row(
+        "tensorflow",
+        "session",
+        fraction_of_limit=0.257,
+        train_images_per_second=123456.0,
+        predict_images_per_second=123456.0,
+        compile_seconds=123.45,
+        peak_host_bytes=12_345_000_000,
+    )
+    table, _ = show([dict(wide, seed=0), dict(wide, seed=1, test_accuracy=0.95)])
+    assert "limit" not in table
+    assert "123,456" in table
+
+
+def test_more_than_the_limit_is_doubted(show):
+    _, said = show([row("torch", fraction_of_limit=1.2)])
+    assert any("faster than the limit" in line and "machine --measure" in line for line in said)
+
+
+def test_seconds_to_the_target_take_the_place_of_the_first_step(show):
+    fast = {"target_accuracy": 0.95, "epochs": 5}
+    rows = [
+        row("torch", seed=0, seconds_to_target=2.0, epochs_to_target=2, **fast),
+        row("torch", seed=1, seconds_to_target=4.0, epochs_to_target=3, **fast),
+        row("flax", seed=0, seconds_to_target=2.0, epochs_to_target=2, **fast),
+        row("flax", seed=1, test_accuracy=0.93, **fast),
+        row("keras", seed=0, test_accuracy=0.91, **fast),
+        row("keras", seed=1, test_accuracy=0.92, **fast),
+    ]
+    table, said = show(rows)
+    assert "95 %" in table
+    cells = {line.split()[0]: line for line in table.splitlines()[2:]}
+    assert "3.00" in cells["torch"]
+    assert "1 of 2" in cells["flax"]
+    assert "never" in cells["keras"]
+    assert (
+        "keras on cpu did not reach 95 % in 5 epochs with seeds 0, 1; at the end at most 92.00 %"
+        in said
+    )
+    assert any(
+        line.startswith("flax on cpu did not reach 95 % in 5 epochs with seed 1;") for line in said
+    )
+    assert not any("Accuracies" in line for line in said)
+
+
 def test_every_column_is_explained_beside_the_results():
     text = (Path(__file__).parents[2] / "results" / "README.md").read_text(encoding="utf-8")
     missing = [name for name in (*SUMMARY_COLUMNS, *SAMPLE_COLUMNS) if f"`{name}`" not in text]

@@ -1,0 +1,45 @@
+"""A generated source in a loop of its own: no worker, no arrays over a pipe, nobody who asks.
+
+    python -m benchmarks.bare TARGET VARIANT SPEC.json SOURCE.py DATA THREADS STEPS
+
+Each line on stdin is one block of steps; the answer is one line with its seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from harness.contract import Setting
+from harness.registry import load_backend
+from harness.spec import initial_parameters, spec_from_json
+
+
+def main() -> None:
+    """Build the model, then train a block for every line."""
+    target, variant, spec_file, source, data, threads, steps = sys.argv[1:]
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
+    spec, setting = spec_from_json(Path(spec_file).read_text()), Setting(threads=int(threads))
+    backend = load_backend(target)
+    backend.prepare(variant, setting)
+    Path(source).write_text(backend.source(spec, variant))
+    session = backend.open(Path(source), spec, variant, setting)
+    images, targets = (np.load(Path(data) / f"train_{name}.npy") for name in ("images", "targets"))
+    session.load(images, targets)
+    session.reset(initial_parameters(spec, 0), 0)
+    size = spec.training.batch_size
+    order = np.arange(int(steps) * size).reshape(int(steps), size)
+    rates = np.full(int(steps), spec.training.optimizer.learning_rate)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        started = perf_counter()
+        session.train(order, rates)
+        print(perf_counter() - started, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""How cost grows: python -m benchmarks.growth --axis batch,model,threads,dataset
+
+Along each axis, one run of the harness for each value, with all else alike: images per second in
+training by batch size, by the network's operations, by threads and by the size of the data set.
+Writes growth.csv, the rows of all summaries with axis and value, and growth.svg; prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown import heading, table
+from benchmarks.plot import Panel, write_svg
+from harness.machine import available_cpus
+from harness.run.folder import SUMMARY_COLUMNS, read_rows
+from harness.spec import infer, load_spec
+
+STEPS = 24  # in an epoch, but for small batches: a block or more of each backend, twenty in all
+EPOCHS = 5
+LEAST_IMAGES, MOST_IMAGES = 2_048, 24_576
+BATCHES = (1, 4, 16, 64, 256, 1024)
+MODELS = ("mnist-1conv", "lenet-5", "mnist-2conv", "squeezenet", "resnet-20", "wrn-16-4")
+SIZES = (1_024, 4_096, 16_384, 65_536)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run: where it is on its axis, and the options that put it there."""
+
+    axis: str
+    value: float
+    model: str
+    batch: int
+    images: int
+    threads: int
+    epochs: int = EPOCHS
+
+    @property
+    def options(self) -> list[str]:
+        """The arguments of `harness run`."""
+        shape = "x".join(map(str, load_spec(self.model).input))
+        return [
+            *("--model", self.model, "--batch-size", str(self.batch)),
+            *("--dataset", f"synthetic:{shape}:10:{self.images}", "--fit"),
+            *("--threads", str(self.threads), "--epochs", str(self.epochs)),
+        ]
+
+
+def points(axis: str, model: str) -> list[Point]:
+    """Return the runs along one axis."""
+    cpus = available_cpus()
+    match axis:
+        case "batch":
+            counts = {size: min(max(STEPS * size, LEAST_IMAGES), MOST_IMAGES) for size in BATCHES}
+            return [Point(axis, size, model, size, count, cpus) for size, count in counts.items()]
+        case "model":
+            by_flops = sorted((infer(load_spec(name)).flops_per_image, name) for name in MODELS)
+            return [Point(axis, flops, name, 64, STEPS * 64, cpus) for flops, name in by_flops]
+        case "threads":
+            counts = sorted({1, 2, 4, 8, 16, cpus} & set(range(1, cpus + 1)))
+            return [Point(axis, n, model, 128, 4096, n) for n in counts]
+        case "dataset":
+            return [Point(axis, size, model, 128, size, cpus, epochs=1) for size in SIZES]
+    raise ValueError(axis)
+
+
+AXES = {
+    "batch": "images in a batch",
+    "model": "operations of one image's way forward",
+    "threads": "threads",
+    "dataset": "training images",
+}
+
+
+def main() -> None:
+    """Read the options, carry out every run, and write what came of them after each."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.growth", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--backend", default="all")
+    parser.add_argument("--model", default="mnist-1conv", help="on the axes but `model`")
+    parser.add_argument("--axis", default=",".join(AXES), help=f"of {', '.join(AXES)}, by commas")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("results/growth"))
+    options = parser.parse_args()
+    axes = options.axis.split(",")
+    if unknown := set(axes) - AXES.keys():
+        parser.error(f"no axis {', '.join(unknown)}; there are: {', '.join(AXES)}")
+    if options.out.exists() and any(options.out.iterdir()):
+        parser.error(f"--out {options.out} is not empty; name another folder")
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for point in [point for axis in axes for point in points(axis, options.model)]:
+        print(f"{point.axis} {point.value:g}: {' '.join(point.options)}", file=sys.stderr)
+        rows += carry_out(point, options)
+        write(options.out, rows)
+    print(f"{heading()}\n")
+    for axis in axes:
+        print(f"{axis_table(axis, rows)}\n")
+
+
+def carry_out(point: Point, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run it; return the rows of its summary, which it has even where a backend failed."""
+    out = options.out / f"{point.axis}-{point.value:g}"
+    command = [sys.executable, "-m", "harness", "run", "--seeds", "1", "--quiet", "--out", str(out)]
+    given = ["--backend", options.backend, "--device", options.device, *point.options]
+    done = subprocess.run([*command, *given], stdout=subprocess.DEVNULL, check=False)
+    if not (out / "summary.csv").exists():
+        print(f"  no results: exit code {done.returncode}", file=sys.stderr)
+        return []
+    return [
+        {"axis": point.axis, "value": point.value, **row} for row in read_rows(out / "summary.csv")
+    ]
+
+
+def write(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Write all rows so far, and the plot of them."""
+    with (out / "growth.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["axis", "value", *SUMMARY_COLUMNS])
+        writer.writeheader()
+        writer.writerows(rows)
+    panels = [
+        Panel(f"Training by {AXES[axis]}", AXES[axis], "images/s", lines)
+        for axis in AXES
+        if (lines := lines_of(axis, rows))
+    ]
+    if panels:
+        write_svg(out / "growth.svg", panels)
+
+
+def lines_of(axis: str, rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Return points, value and images per second, by backend, and those of the machine's limit."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row["axis"] != axis:
+            continue
+        if row["status"] == "ok" and row["train_images_per_second"]:
+            lines.setdefault(_label(row), []).append((row["value"], row["train_images_per_second"]))
+        limit = (row["value"], row["limit_images_per_second"])
+        if limit[1] and limit not in lines.setdefault("limit", []):
+            lines["limit"].append(limit)
+    return {name: found for name, found in lines.items() if found}
+
+
+def axis_table(axis: str, rows: list[dict[str, Any]]) -> str:
+    """Return images per second, a line for each value, a column for each backend."""
+    lines = lines_of(axis, rows)
+    values = sorted({value for found in lines.values() for value, _ in found})
+    by_name = {name: dict(found) for name, found in lines.items()}
+    cells = [
+        [f"{value:,.0f}", *(_figure(by_name[name].get(value)) for name in lines)]
+        for value in values
+    ]
+    return table((AXES[axis], *lines), cells)
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f"{row['backend']}@{row['variant']}" if row["variant"] else str(row["backend"])
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""What the harness itself costs: python -m benchmarks.overhead
+
+Three tables, some minutes: how long it takes to start; the wall time of a run beside the sum of
+what it measured; a worker's speed beside that of the same generated source in a loop of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.markdown import heading, table
+from harness import data, registry
+from harness.contract import Setting
+from harness.machine import available_cpus
+from harness.run.arrays import write_arrays
+from harness.run.environment import worker_environment
+from harness.run.process import WorkerProcess
+from harness.spec import Spec, initial_parameters, load_spec
+from harness.verdict.paired import hodges_lehmann, hodges_lehmann_bounds
+
+TIMEOUT = 600.0
+WARM_UP = 2  # blocks
+TAIL = 0.025  # of the interval, on each side
+COLUMNS = "backend pair block worker_seconds bare_seconds asked_seconds parent_cpu_seconds".split()
+PHASES = ("compile", "warmup", "train", "validation", "test", "predict")
+
+
+def main() -> None:
+    """Read the options, and print table after table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.overhead", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--backend", default="torch,tensorflow")
+    parser.add_argument("--model", default="mnist-1conv", help="for images of 28 x 28 pixels")
+    parser.add_argument("--pairs", type=int, default=6, help="of fresh processes")
+    parser.add_argument("--blocks", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=20, help="in a block")
+    parser.add_argument("--out", type=Path, default=Path("results/overhead"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    known = {info.label: info for info in registry.describe()}
+    unknown = set(options.backend.split(",")) - known.keys()
+    if unknown:
+        parser.error(f"no backend {', '.join(unknown)}; there are: {', '.join(known)}")
+    print(f"{heading()}\n\n{start_table()}\n", flush=True)
+    print(f"{run_table(options)}\n", flush=True)
+    print(worker_table(options, known))
+
+
+def worker_table(options: argparse.Namespace, known: dict[str, registry.BackendInfo]) -> str:
+    """Set the worker's speed beside the bare loop's, pair by pair, and say what asking costs."""
+    spec, lines, raw = load_spec(options.model), [], []
+    for label in options.backend.split(","):
+        blocks = []
+        for pair in range(options.pairs):
+            found = measure_pair(known[label], spec, options, pair)
+            blocks += [(label, pair, number, *block) for number, block in enumerate(found)]
+        raw += blocks
+        lines.append([label, *_line(np.array([row[1:] for row in blocks]), options, spec)])
+    with (options.out / "blocks.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(raw)
+    head = (
+        "backend",
+        "worker, images/s",
+        "bare loop, images/s",
+        "worker over bare",
+        "between blocks",
+        "parent's CPU",
+    )
+    return table(head, lines)
+
+
+def _line(blocks: np.ndarray, options: argparse.Namespace, spec: Spec) -> list[str]:
+    """Return the figures of one backend; columns of `blocks` are those of the raw table."""
+    pairs, _, worker, bare, asked, cpu = blocks.T
+    images = options.steps * spec.training.batch_size
+    ratios = [np.median(np.log(bare / worker)[pairs == pair]) for pair in np.unique(pairs)]
+    low, high = hodges_lehmann_bounds(np.array(ratios), TAIL)
+    ratio = np.exp([hodges_lehmann(np.array(ratios)), low, high])
+    return [
+        f"{images / np.median(worker):,.0f}",
+        f"{images / np.median(bare):,.0f}",
+        f"{ratio[0]:.3f} ({ratio[1]:.3f} to {ratio[2]:.3f})",
+        f"{1000 * np.median(asked - worker):.2f} ms",
+        f"{100 * cpu.sum() / asked.sum():.2f} %",
+    ]
+
+
+def measure_pair(
+    info: registry.BackendInfo, spec: Spec, options: argparse.Namespace, pair: int
+) -> list[tuple[float, float, float, float]]:
+    """Start a worker and a bare loop, and let them train blocks in turns, in a drawn order.
+
+    Returns:
+        For each block, seconds: by the worker's clock, by the bare loop's, from asking the worker
+        to its answer, and of that of this process's CPU.
+
+    """
+    random, threads = np.random.default_rng([pair, 11]), available_cpus()
+    count = options.steps * spec.training.batch_size
+    environment = worker_environment("tuned", threads, info.tuned)
+    with tempfile.TemporaryDirectory(prefix="overhead-") as name:
+        folder = Path(name)
+        shape = "x".join(map(str, spec.input))
+        dataset = data.load(f"synthetic:{shape}:10:{count}")
+        write_arrays(
+            folder, {"train_images": dataset.train_images, "train_targets": dataset.train_labels}
+        )
+        (folder / "spec.json").write_text(spec.model_dump_json())
+        worker = WorkerProcess(info.label, folder / "worker.log", environment, threads)
+        bare = start_bare(info, folder, environment, threads, options.steps)
+        try:
+            open_worker(worker, info, spec, folder, threads)
+            order = np.arange(count).reshape(options.steps, -1)
+            rates = np.full(options.steps, spec.training.optimizer.learning_rate)
+            found = []
+            for number in range(-WARM_UP, options.blocks):
+                block: dict[str, Any] = {}
+                for side in random.permutation(["worker", "bare"]):
+                    if side == "bare":
+                        block["bare"] = ask_bare(bare)
+                    else:
+                        started, cpu = perf_counter(), process_time()
+                        answer, _ = worker.ask(
+                            "train", {"order": order, "rates": rates}, timeout=TIMEOUT
+                        )
+                        block["cpu"] = process_time() - cpu
+                        block["asked"] = perf_counter() - started
+                        block["worker"] = answer["seconds"]
+                if number >= 0:
+                    found.append(tuple(block[k] for k in ("worker", "bare", "asked", "cpu")))
+            return found
+        finally:
+            worker.kill()
+            bare.kill()
+            bare.wait()
+
+
+def open_worker(
+    worker: WorkerProcess, info: registry.BackendInfo, spec: Spec, folder: Path, threads: int
+) -> None:
+    """Bring a worker as far as a run does before it trains."""
+    setting = asdict(Setting("cpu", "float32", threads))
+    fields = {"target": info.target, "variant": info.variant}
+    worker.ask("prepare", timeout=TIMEOUT, setting=setting, **fields)
+    source = str(folder / "worker_source.py")
+    worker.ask(
+        "open", timeout=TIMEOUT, spec=spec.model_dump_json(), source=source, data=str(folder)
+    )
+    worker.ask("reset", initial_parameters(spec, 0), timeout=TIMEOUT, seed=0)
+
+
+def start_bare(
+    info: registry.BackendInfo, folder: Path, environment: dict[str, str], threads: int, steps: int
+) -> subprocess.Popen[str]:
+    """Start the bare loop, and wait until it is ready."""
+    places = [str(folder / "spec.json"), str(folder / "bare_source.py"), str(folder)]
+    given = [info.target, info.variant, *places, str(threads), str(steps)]
+    bare = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.bare", *given],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=(folder / "bare.log").open("w"),
+        text=True,
+        env=environment,
+    )
+    _answer(bare, "ready", folder)
+    return bare
+
+
+def ask_bare(bare: subprocess.Popen[str]) -> float:
+    """Have it train a block; return its seconds."""
+    assert bare.stdin
+    bare.stdin.write("\n")
+    bare.stdin.flush()
+    return float(_answer(bare))
+
+
+def _answer(bare: subprocess.Popen[str], awaited: str = "", folder: Path | None = None) -> str:
+    """Return the next line, or the next that is `awaited`: frameworks print, too."""
+    assert bare.stdout
+    for line in bare.stdout:
+        if not awaited or line.strip() == awaited:
+            return line
+    said = (folder / "bare.log").read_text()[-2000:] if folder else ""
+    raise SystemExit(f"the bare loop ended\n{said}")
+
+
+def run_table(options: argparse.Namespace) -> str:
+    """Set the wall time of one run beside the sum of its phases, with one thread.
+
+    With one thread all is done one after the other, imports too, so that a sum means something.
+    """
+    with tempfile.TemporaryDirectory(prefix="overhead-") as name:
+        out = Path(name) / "out"
+        command = ["run", "--backend", options.backend, "--model", options.model, "--no-limit"]
+        more = ["--dataset", "synthetic:28x28x1:10:8192", "--epochs", "3", "--seeds", "1"]
+        rest = ["--device", "cpu", "--threads", "1", "--quiet", "--out", str(out)]
+        wall = seconds_of([sys.executable, "-m", "harness", *command, *more, *rest])
+        rows = _read(out / "summary.csv")
+        samples = _read(out / "samples.csv")
+    parts = {
+        "import and build": sum(
+            float(row["import_seconds"]) + float(row["build_seconds"]) for row in rows
+        )
+    }
+    for phase in PHASES:
+        parts[phase] = sum(float(s["seconds"]) for s in samples if s["phase"] == phase)
+    parts["the rest: start, data, comparison with the reference, self-test, files"] = wall - sum(
+        parts.values()
+    )
+    lines = [(part, f"{seconds:.2f}", f"{100 * seconds / wall:.0f} %") for part, seconds in
+             parts.items() if seconds]  # fmt: skip
+    return table(
+        (f"`run` of {options.backend}, one thread", "seconds", "share"),
+        [*lines, ("wall", f"{wall:.2f}", "100 %")],
+    )
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def start_table(times: int = 7) -> str:
+    """Return the median seconds of starting Python, of importing the harness, and of --help."""
+    commands = {
+        "`python -c pass`": ["-c", "pass"],
+        "`python -c 'import harness'`": ["-c", "import harness"],
+        "`python -m harness --help`": ["-m", "harness", "--help"],
+        "`python -m harness backends`": ["-m", "harness", "backends"],
+    }
+    lines = []
+    for name, arguments in commands.items():
+        command = [sys.executable, *arguments]
+        lines.append((name, f"{median(seconds_of(command) for _ in range(times)):.2f}"))
+    return table(("start", "seconds"), lines)
+
+
+def seconds_of(command: list[str]) -> float:
+    """Run a command, which is to succeed, and return its wall time."""
+    started = perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    seconds = perf_counter() - started
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-2000:]}")
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

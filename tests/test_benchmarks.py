@@ -1,0 +1,100 @@
+"""The scripts behind the documentation's figures: what they ask for, and what they print."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from benchmarks import growth, markdown, overhead, plot
+from harness.spec import load_spec
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_a_plot_has_every_line_within_its_panel_and_names_it(tmp_path):
+    lines = {"torch <&>": [(1, 10.0), (100, 1e6)], "flax": [(1, 20.0), (10, 5e5), (100, 1e6)]}
+    panels = [
+        plot.Panel("a", "batch", "images/s", lines),
+        plot.Panel("b", "n", "y", {"x": [(4, 2)]}),
+    ]
+    plot.write_svg(tmp_path / "plot.svg", panels)
+    root = ElementTree.parse(tmp_path / "plot.svg").getroot()
+    drawn = root.findall(f".//{SVG}polyline")
+    assert [len(line.get("points").split()) for line in drawn] == [2, 3, 1]
+    for line in drawn:
+        for point in line.get("points").split():
+            x, y = map(float, point.split(","))
+            assert plot.LEFT <= x <= plot.WIDTH - plot.RIGHT
+            assert plot.TOP <= y <= plot.HEIGHT - plot.BOTTOM
+    texts = [text.text for text in root.findall(f".//{SVG}text")]
+    assert {"torch <&>", "flax", "batch", "images/s"} <= set(texts)
+    ends = [float(t.get("y")) for t in root.findall(f".//{SVG}text") if t.text in lines]
+    assert abs(ends[0] - ends[1]) >= 12, "no name over another"
+
+
+def test_more_is_further_right_and_higher_up():
+    scale = plot._Scale([1.0, 1000.0], 0, 300)
+    assert [round(scale.place(v)) for v in (1, 10, 100, 1000)] == [0, 100, 200, 300]
+    assert scale.ticks() == [1, 10, 100, 1000]
+    assert len(plot._Scale([20.0, 80.0], 0, 1).ticks()) >= 2
+
+
+@pytest.mark.parametrize("axis", growth.AXES)
+def test_every_run_of_an_axis_is_one_that_the_command_line_takes(axis):
+    from typer.main import get_command
+
+    from harness.cli import app
+
+    command = get_command(app).commands["run"]
+    found = growth.points(axis, "mnist-1conv")
+    assert [point.value for point in found] == sorted({point.value for point in found})
+    for point in found:
+        values = command.make_context("run", [*point.options]).params
+        assert values["model"] == point.model
+        assert values["batch_size"] == point.batch
+        assert values["fit"]
+        load_spec(point.model)
+        assert point.images >= point.batch
+
+
+def row(backend, value, speed, limit=5000.0, status="ok"):
+    return {
+        "axis": "batch",
+        "value": value,
+        "backend": backend,
+        "variant": "",
+        "status": status,
+        "train_images_per_second": speed,
+        "limit_images_per_second": limit,
+    }
+
+
+def test_growth_has_a_column_for_each_backend_and_the_limit_and_gaps_where_one_failed(tmp_path):
+    rows = [row("torch", 1, 100.0), row("flax", 1, 200.0), row("torch", 8, 400.0)]
+    rows += [row("flax", 8, None, status="crashed")]
+    lines = growth.axis_table("batch", rows).splitlines()
+    assert lines[0] == "| images in a batch | torch | limit | flax |"
+    assert lines[2:] == ["| 1 | 100 | 5,000 | 200 |", "| 8 | 400 | 5,000 |  |"]
+    growth.write(tmp_path, [])
+    assert not (tmp_path / "growth.svg").exists()
+
+
+def test_the_cost_of_a_worker_is_a_ratio_over_pairs():
+    spec = load_spec("mnist-1conv")
+    options = type("Options", (), {"steps": 10})
+    blocks = np.array(
+        [[pair, n, 1.0, 0.98, 1.002, 0.001] for pair in range(6) for n in range(4)], float
+    )
+    worker, bare, ratio, between, cpu = overhead._line(blocks, options, spec)
+    assert (worker, bare) == ("1,280", "1,306")
+    assert ratio.startswith("0.980 (0.980 to 0.980)")
+    assert (between, cpu) == ("2.00 ms", "0.10 %")
+
+
+def test_a_heading_names_machine_and_date():
+    assert re.search(
+        r"\d+ cores of .+ GiB, Python 3\.\d+\.\d+, \d{4}-\d\d-\d\d:$", markdown.heading()
+    )
