@@ -145,6 +145,8 @@ def _graph_notes(facts: Facts) -> list[str]:
         {
             "adam": 'AdamOptimizer adds its epsilon before the bias correction ("epsilon hat"); '
             "it is scaled so that it means what it does in PyTorch and optax.",
+            "sgd_momentum": "MomentumOptimizer applies the rate to the velocity, as PyTorch and "
+            "optax do; Keras keeps the rate inside of it.",
         }
     )
 

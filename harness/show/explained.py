@@ -13,7 +13,7 @@ from harness.spec import Node, infer
 MOST_LAYERS = 14  # that are shown whole; of more, those with elements
 MOST_PARAMETERS = 16  # in the list
 MOST_FLAT = 8  # that are named
-HEAD = f"  {'':25}{'by hand':>13}{'numeric':>13}{'automatic':>13}{'differ by':>14}"
+HEAD = f"  {'':23}{'by hand':>13}{'numeric':>13}{'automatic':>13}{'differ by':>14}"
 
 
 def explained_json(found: Explained) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _chain(found: Explained) -> list[str]:
     nodes = _shown(found)
     has_elements = bool(found.elements)
     if has_elements:
-        lines += ["", HEAD, f"  {'':64}{'numeric':>7}{'auto.':>8}"]
+        lines += ["", HEAD, f"  {'':62}{'numeric':>7}{'auto.':>8}"]
     for node in reversed(nodes):
         sides = "x".join(map(str, node.input_shape)), "x".join(map(str, node.output_shape))
         lines += ["", f"{node.path}: {node.layer.type}, {sides[0]} → {sides[1]}"]
@@ -159,11 +159,11 @@ def _rows(elements: Sequence[Element]) -> list[str]:
     lines = []
     for e in elements:
         name = f"{e.array}[{','.join(map(str, e.index))}]"
-        if len(name) > 25:
+        if len(name) > 23:
             lines.append(f"  {name}")
             name = ""
         values = "".join(f"{value:13.5e}" for value in (e.by_hand, e.numeric, e.automatic))
-        lines.append(f"  {name:25}{values}{e.numeric_difference:8.0e}{e.automatic_difference:8.0e}")
+        lines.append(f"  {name:23}{values}{e.numeric_difference:8.0e}{e.automatic_difference:8.0e}")
     return lines
 
 
