@@ -18,7 +18,7 @@ FRAMEWORKS = {"tensorflow", "keras", "torch", "jax", "flax", "optax"}
 def main(folder, *specs):
     for info in describe_here():
         backend = load_backend(info.target)
-        if info.backend == "numpy":
+        if info.backend == "numpy" or not info.trains:
             continue
         for path in map(Path, specs):
             spec = spec_from_json(path.read_text())
