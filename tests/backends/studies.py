@@ -66,8 +66,8 @@ class Case:
 
 @cache
 def backends() -> dict[str, BackendInfo]:
-    """All that are registered, installed or not."""
-    return {info.label: info for info in describe()}
+    """All that are registered and train, installed or not."""
+    return {info.label: info for info in describe() if info.trains}
 
 
 def installed(label: str) -> list[pytest.MarkDecorator]:

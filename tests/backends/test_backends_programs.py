@@ -24,7 +24,7 @@ from harness.run.process import WorkerProcess
 from harness.run.weights import write_weights
 from harness.spec import Spec, infer, initial_parameters, library, load_spec, spec_from_json
 
-LABELS = [label for label, info in backends().items() if info.backend != "numpy" and info.trains]
+LABELS = [label for label, info in backends().items() if info.backend != "numpy"]
 ALLOWED = {
     "torch": {"torch"},
     "flax": {"jax", "flax", "optax"},
