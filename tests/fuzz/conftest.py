@@ -23,7 +23,9 @@ def carry_out(tmp_path):
         plan, rounded = make_fuzz_plan(fakes, [*fakes, *NUMPY], timeout=60.0)
         folder = FuzzFolder(tmp_path / "found")
         options = {"specs": specs, "seconds": seconds, "seed": seed}
-        found = fuzz(plan, rounded, folder, watcher or Watcher(), **options)
-        return found, folder
+        try:
+            return fuzz(plan, rounded, folder, watcher or Watcher(), **options), folder
+        finally:
+            folder.close()  # so that another may take it
 
     return carry_out

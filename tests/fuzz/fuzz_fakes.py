@@ -9,13 +9,16 @@ import numpy as np
 
 from backends import numpy_layers, numpy_norms
 from backends.numpy_backend import NumpyBackend, NumpySession
-from backends.numpy_rounded import RoundedSession
+from backends.numpy_rounded import UNIT, RoundedSession
 from harness.contract import import_source
 from harness.spec import infer
 
 
 class Rounding(RoundedSession):
     """No fault: rounds otherwise, but keeps the weights that it is given."""
+
+    def __init__(self, module, spec):
+        super().__init__(module, spec, UNIT["float64"])
 
     def reset(self, parameters, seed):
         self.noise = np.random.default_rng(12345)
