@@ -248,7 +248,8 @@ class ResultsFolder:
 
     def close(self) -> None:
         """Close what is written to, and let others write."""
-        self._samples.close()
+        if hasattr(self, "_samples"):  # a check and a fuzz have none
+            self._samples.close()
         if self.journal is not None:
             self.journal.close()
         self._lock.release()
