@@ -9,7 +9,7 @@ rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,21 +42,16 @@ class RoundedSession(NumpySession):
     def _move_inputs(self, layer: Layer) -> None:
         forward, backward = layer.forward, layer.backward
         layer.forward = lambda x, training: forward(self._moved(x), training)  # type: ignore[method-assign]
-        layer.backward = lambda dy: backward(self._moved(dy))  # type: ignore[method-assign]
-        if isinstance(layer, Norm):
-            layer.backward = lambda dy: self._norm_backward(layer, backward, dy)  # type: ignore[method-assign]
 
-    def _norm_backward(
-        self, layer: Norm, backward: Callable[[Floats], Floats], dy: Floats
-    ) -> Floats:
-        """Move what a norm has in the middle of its computation, too.
+        def moved_backward(dy: Floats) -> Floats:
+            # A norm subtracts from a gradient what mean and variance take away again: of two
+            # channels that is all but a millionth, if epsilon is small. What the subtraction
+            # loses no change of the norm's input or gradient shows.
+            if isinstance(layer, Norm):
+                layer.normal = self._moved(layer.normal)
+            return backward(self._moved(dy))
 
-        It subtracts from a gradient what mean and variance take away again: of two channels that
-        is all but a millionth, if epsilon is small. What the subtraction loses no change of the
-        norm's input or gradient shows.
-        """
-        layer.normal = self._moved(layer.normal)
-        return backward(self._moved(dy))
+        layer.backward = moved_backward  # type: ignore[method-assign]
 
     def _moved(self, values: Floats) -> Floats:
         signs = np.where(self.noise.random(values.shape) < 0.5, -1.0, 1.0)
