@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import subprocess
+import sys
 from xml.etree import ElementTree
 
 import numpy as np
@@ -40,6 +43,17 @@ def test_more_is_further_right_and_higher_up():
     assert [round(scale.place(v)) for v in (1, 10, 100, 1000)] == [0, 100, 200, 300]
     assert scale.ticks() == [1, 10, 100, 1000]
     assert len(plot._Scale([20.0, 80.0], 0, 1).ticks()) >= 2
+
+
+def test_adapter_and_recipe_train_in_a_worker_each(tmp_path):
+    pytest.importorskip("torch")
+    options = "--backend torch --model resnet-20 --pairs 1 --blocks 1 --steps 2 --out".split()
+    command = [sys.executable, "-m", "benchmarks.recipes", *options, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader((tmp_path / "blocks.csv").open())
+    assert float(row["adapter_seconds"]) > 0
+    assert float(row["recipe_seconds"]) > 0
 
 
 @pytest.mark.parametrize("axis", growth.AXES)

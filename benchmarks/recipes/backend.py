@@ -72,6 +72,15 @@ class RecipeSession:
         self.training.train(np.asarray(order))
         return np.zeros(len(order))
 
+    def peak_device_bytes(self) -> None:
+        """Return nothing: it runs on the CPU."""
+
     def close(self) -> None:
         """Drop it."""
         del self.training
+
+    def _refuse(self, *arguments: Any) -> Any:
+        """Say what a session must be able to do, and a recipe is not asked to."""
+        raise NotImplementedError("a recipe is only trained")
+
+    activations = gradients = optimizer_state = predict = state = _refuse
