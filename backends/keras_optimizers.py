@@ -31,6 +31,33 @@ ADAM = '''\
 
 '''
 
+ADAM_TENSORFLOW = '''\
+    """Adam as in algorithm 1 of Kingma and Ba (2015), by TensorFlow's fused kernel.
+
+    It adds epsilon before the bias correction ("epsilon hat"), as Keras does. Times
+    sqrt(1 - beta_2^t) it means what the algorithm says, and what torch and Optax do.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        t = ops.cast(self.iterations + 1, variable.dtype)
+        beta_1_power, beta_2_power = self.beta_1**t, self.beta_2**t
+        # Goes through the memory once; a formula does so for each of its operations.
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=beta_1_power,
+            beta2_power=beta_2_power,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon * ops.sqrt(1 - beta_2_power),
+            grad=gradient,
+        )
+
+'''
+
 ADAM_TORCH = '''\
     """Adam as in algorithm 1 of Kingma and Ba (2015): epsilon after bias correction.
 
@@ -60,6 +87,26 @@ MOMENTUM = '''\
 {decay}        velocity = self.momentums[self._get_variable_index(variable)]
         self.assign(velocity, self.momentum * velocity + gradient)
         self.assign_sub(variable, learning_rate * {step})
+
+'''
+
+MOMENTUM_TENSORFLOW = '''\
+    """{rule}
+
+    The rate stays out of the velocity, as in PyTorch. Keras keeps it inside, which is not
+    the same once the rate changes.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+{decay}        velocity = self.momentums[self._get_variable_index(variable)]
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=velocity.value.handle,
+            lr=learning_rate,
+            grad=gradient,
+            momentum=self.momentum,
+            use_nesterov=self.nesterov,
+        )
 
 '''
 
@@ -222,14 +269,13 @@ def _arguments(optimizer: Sgd | Adam | AdamW | RmsProp) -> list[str]:
 
 def _methods(optimizer: Sgd | Adam | AdamW | RmsProp, framework: str) -> str:
     """Return the body of the subclass that gives Keras's optimizer the spec's meaning."""
-    is_torch = framework == "torch"
     match optimizer:
         case Adam() | AdamW():
-            return ADAM_TORCH if is_torch else ADAM
+            return {"torch": ADAM_TORCH, "tensorflow": ADAM_TENSORFLOW}.get(framework, ADAM)
         case RmsProp():
-            return _rmsprop(optimizer, is_torch)
+            return _rmsprop(optimizer, framework == "torch")
         case Sgd():
-            return _sgd(optimizer, is_torch)
+            return _sgd(optimizer, framework)
 
 
 def _rmsprop(optimizer: RmsProp, is_torch: bool) -> str:
@@ -252,7 +298,8 @@ def _rmsprop(optimizer: RmsProp, is_torch: bool) -> str:
     return template.format(decay=optimizer.decay, rule=rule, **pieces)
 
 
-def _sgd(optimizer: Sgd, is_torch: bool) -> str:
+def _sgd(optimizer: Sgd, framework: str) -> str:
+    is_torch = framework == "torch"
     momentum, nesterov, l2 = optimizer.momentum, optimizer.nesterov, optimizer.l2
     decay, before = "", ""
     if l2:
@@ -278,5 +325,7 @@ def _sgd(optimizer: Sgd, is_torch: bool) -> str:
             steps=f"        updates = {steps}\n" if nesterov else "",
             updates="updates" if nesterov else "velocities",
         )
+    if framework == "tensorflow":
+        return MOMENTUM_TENSORFLOW.format(rule=rule, decay=decay)
     step = "(gradient + self.momentum * velocity)" if nesterov else "velocity"
     return MOMENTUM.format(rule=rule, decay=decay, step=step)

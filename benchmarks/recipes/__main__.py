@@ -133,9 +133,10 @@ def start(label: str, options: Any, chosen: Any, folder: Path) -> Iterator[Side]
         (label, info.target, info.variant, options.environment),
         (f"{label} recipe", TARGET, RECIPES[label], "stock"),
     ]
-    for name, target, variant, environment in sides:
+    for name, target, variant, chosen_environment in sides:
+        environment = worker_environment(chosen_environment, threads, info.tuned)
         log = options.out / f"{name.replace(' ', '-')}.log"
-        worker = WorkerProcess(name, log, worker_environment(environment, threads), threads)
+        worker = WorkerProcess(name, log, environment, threads)
         side = Side(name, worker, [])
         setting = asdict(Setting("cpu", "float32", threads))
         side.ask("prepare", target=target, variant=variant, setting=setting)

@@ -213,7 +213,10 @@ MORE = {
     ),
     "no bias correction": (
         "keras blocks",
-        ("rate = learning_rate * correction / (1 - self.beta_1**t)", "rate = learning_rate"),
+        (
+            "beta_1_power, beta_2_power = self.beta_1**t, self.beta_2**t",
+            "beta_1_power, beta_2_power = 0 * t, 0 * t",
+        ),
         "update: conv1.kernel (after step 1)",
         "without the bias correction",
     ),
