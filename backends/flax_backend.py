@@ -61,7 +61,8 @@ class FlaxBackend:
             jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_enable_x64", setting.precision == "float64")
         # TF32 keeps ten bits of the mantissa; the spec's float32 means all twenty-three.
-        jax.config.update("jax_default_matmul_precision", "highest")
+        products = "tensorfloat32" if setting.precision == "tf32" else "highest"
+        jax.config.update("jax_default_matmul_precision", products)
         # The generated file needs these; their import is to count here, not in `open`.
         import flax.nnx  # noqa: F401
         import optax  # noqa: F401

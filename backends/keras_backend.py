@@ -10,6 +10,7 @@ from backends.keras_program import keras_dialect
 from backends.keras_session import SESSIONS, KerasSession
 from backends.keras_source import keras_source
 from backends.programs import write_program
+from backends.tensorflow_setting import prepare_tensorflow, set_operations_at_once
 from backends.xla_tuning import tuned_xla
 from harness.contract import DeviceInfo, Precision, Setting, import_source
 from harness.spec import Spec
@@ -25,7 +26,11 @@ class KerasBackend:
         "torch": ("keras", "torch"),
     }
     in_all = True
-    precisions: ClassVar = {"": get_args(Precision)}  # on JAX, sums would be of bfloat16
+    precisions: ClassVar = {
+        "": get_args(Precision),
+        "jax": ("float32", "tf32", "float64"),  # in bfloat16, sums would be of bfloat16
+        "torch": ("float32", "tf32", "float64"),
+    }
     tuned: ClassVar = {"jax": tuned_xla()}
 
     def prepare(self, variant: str, setting: Setting) -> None:
@@ -90,22 +95,9 @@ class KerasBackend:
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> KerasSession:
         """Build the model on the setting's device."""
+        if not variant:
+            set_operations_at_once(spec, setting)
         return SESSIONS[variant or "tensorflow"](import_source(path), spec, setting)
-
-
-def _prepare_tensorflow(setting: Setting) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no greetings, but errors
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")[: setting.device == "gpu"]
-    tf.config.set_visible_devices(gpus, "GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    # The operations of a step follow one another, so a second one in flight gains nothing.
-    tf.config.threading.set_intra_op_parallelism_threads(setting.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    # TF32 keeps ten bits of the mantissa; the spec's float32 means all twenty-three.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def _prepare_jax(setting: Setting) -> None:
@@ -116,7 +108,8 @@ def _prepare_jax(setting: Setting) -> None:
     if setting.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", setting.precision == "float64")
-    jax.config.update("jax_default_matmul_precision", "highest")  # no TF32
+    products = "tensorfloat32" if setting.precision == "tf32" else "highest"
+    jax.config.update("jax_default_matmul_precision", products)
 
 
 def _prepare_torch(setting: Setting) -> None:
@@ -124,8 +117,8 @@ def _prepare_torch(setting: Setting) -> None:
     import torch
 
     torch.set_num_threads(setting.threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = setting.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = setting.precision == "tf32"
     torch.backends.cudnn.benchmark = True
 
 
@@ -141,7 +134,7 @@ def _keep_float64() -> None:
 
 
 PREPARE: dict[str, Any] = {
-    "tensorflow": _prepare_tensorflow,
+    "tensorflow": prepare_tensorflow,
     "jax": _prepare_jax,
     "torch": _prepare_torch,
 }

@@ -102,22 +102,22 @@ class NumpyBackend:
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> NumpySession:
         """Build the list of layers; the variant `rounded` moves what goes into each."""
-        from backends.numpy_rounded import UNIT, RoundedSession  # which is built on this module
+        from backends.numpy_rounded import REACH, RoundedSession  # which is built on this module
 
         module = import_source(path)
         if variant == "rounded":
-            return RoundedSession(module, spec, UNIT[setting.precision])
+            return RoundedSession(module, spec, REACH[setting.precision])
         session = NumpySession(module, spec)
         if setting.precision == "bfloat16":
             session.mixed = Mixed(session.layers)
         return session
 
     def probe(self, kind: ProbeKind, size: int, setting: Setting) -> Callable[[], object] | None:
-        """Return a product or a copy; NumPy has no convolution of images, and no bfloat16."""
+        """Return a product or a copy; NumPy has no convolution of images, nor such types."""
         if kind == "copy":
             source = np.ones(size, np.uint8)
             return partial(np.copyto, np.zeros_like(source), source)
-        if kind == "convolution" or setting.precision == "bfloat16":
+        if kind == "convolution" or setting.precision in ("bfloat16", "tf32"):
             return None
         a = np.random.default_rng(0).standard_normal((size, size), setting.storage)
         return partial(np.matmul, a, a.copy(), np.empty_like(a))

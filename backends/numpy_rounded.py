@@ -19,16 +19,17 @@ from backends.numpy_layers import Floats, Layer
 from backends.numpy_norms import Norm
 from harness.spec import Spec
 
-ROUNDINGS = 16
-UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}  # the largest error of one rounding, relative
+# By how much a value is moved, relative: sixteen roundings, as a framework rounds in every
+# operation. TF32 rounds what is multiplied, once, and nothing else: two roundings.
+REACH = {"float32": 16 * 2.0**-24, "tf32": 2 * 2.0**-11, "float64": 16 * 2.0**-53}
 
 
 class RoundedSession(NumpySession):
     """The reference, moved; what moves it is drawn from the seed of `reset`."""
 
-    def __init__(self, module: Any, spec: Spec, unit: float) -> None:
+    def __init__(self, module: Any, spec: Spec, reach: float) -> None:
         super().__init__(module, spec)
-        self.reach = ROUNDINGS * unit
+        self.reach = reach
         self.noise = np.random.default_rng(0)
         for layer in self.leaves:
             self._move_inputs(layer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from backends import tensorflow_graph, tensorflow_session, tensorflow_source
 from backends.programs import write_program
 from backends.stepwise import layer_outputs, reach, running_order
 from backends.tensorflow_program import graph_dialect, tensorflow_dialect
+from backends.tensorflow_setting import prepare_tensorflow, set_operations_at_once
 from harness.contract import (
     Array,
     DeviceInfo,
@@ -38,23 +38,12 @@ class TensorFlowBackend:
     name = "tensorflow"
     variants: ClassVar = {"": ("tensorflow",), "session": ("tensorflow",)}
     in_all = True
-    precisions: ClassVar = {"": get_args(Precision)}  # no one wrote graphs for bfloat16
+    # No one wrote graphs for bfloat16.
+    precisions: ClassVar = {"": get_args(Precision), "session": ("float32", "tf32", "float64")}
 
     def prepare(self, variant: str, setting: Setting) -> None:
-        """Import TensorFlow, and set device, threads and full float32 precision."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no greetings, but errors
-        import tensorflow as tf
-
-        gpus = tf.config.list_physical_devices("GPU")[: setting.device == "gpu"]
-        tf.config.set_visible_devices(gpus, "GPU")
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        # The operations of a step follow one another, so a second one in flight gains nothing
-        # (measured), and with one thread it would use a second core.
-        tf.config.threading.set_intra_op_parallelism_threads(setting.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        # TF32 keeps ten bits of the mantissa; the spec's float32 means all twenty-three.
-        tf.config.experimental.enable_tensor_float_32_execution(False)
+        """Import TensorFlow, and set device, threads and precision."""
+        prepare_tensorflow(setting)
 
     def versions(self) -> dict[str, str]:
         """Return TensorFlow's version and CUDA's."""
@@ -86,6 +75,7 @@ class TensorFlowBackend:
 
     def open(self, path: Path, spec: Spec, variant: str, setting: Setting) -> Session:
         """Build the model, or the graph and its session, on the setting's device."""
+        set_operations_at_once(spec, setting)
         if variant == "session":
             return tensorflow_session.GraphSession(import_source(path), spec, setting)
         return TensorFlowSession(import_source(path), spec, setting)

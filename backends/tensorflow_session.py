@@ -11,6 +11,7 @@ import numpy as np
 
 from backends.stepwise import function_outputs, running_order
 from backends.tensorflow_scopes import function_name
+from backends.tensorflow_setting import operations_at_once
 from harness.contract import Array, Floats, Gradients, Integers, Setting
 from harness.spec import Address, Dropout, Parameter, Spec, addresses, families, infer
 
@@ -39,7 +40,8 @@ class GraphSession:
         self.dtype = np.dtype(setting.storage)
         self.device = f"/{setting.device}:0"
         config = tf.ConfigProto(
-            intra_op_parallelism_threads=setting.threads, inter_op_parallelism_threads=1
+            intra_op_parallelism_threads=setting.threads,
+            inter_op_parallelism_threads=operations_at_once(spec, setting),
         )
         config.gpu_options.allow_growth = True
         if setting.device == "cpu":

@@ -44,8 +44,8 @@ class TorchBackend:
         torch.set_num_threads(setting.threads)
         torch.set_default_dtype(getattr(torch, setting.storage))
         # TF32 keeps ten bits of the mantissa; the spec's float32 means all twenty-three.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = setting.precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = setting.precision == "tf32"
         torch.backends.cudnn.benchmark = True
 
     def versions(self) -> dict[str, str]:

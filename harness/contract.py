@@ -28,7 +28,7 @@ from typing_extensions import get_protocol_members
 from harness.spec import Spec
 
 Device = Literal["cpu", "gpu"]
-Precision = Literal["float32", "float64", "bfloat16"]
+Precision = Literal["float32", "tf32", "float64", "bfloat16"]
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 Array = NDArray[Any]
@@ -38,7 +38,9 @@ Array = NDArray[Any]
 class Setting:
     """How a session is to run: one device, one precision, so many threads.
 
-    `float32` and `float64` are the type of everything. `bfloat16` is mixed precision, the same in
+    `float32` and `float64` are the type of everything. `tf32` is float32 in which convolutions and
+    products of matrices, and these only, may round what they multiply to ten bits of mantissa; it
+    is for GPUs, and by the framework's own switch. `bfloat16` is mixed precision, the same in
     every backend:
 
     - kept and computed in float32: parameters, the gradients that the optimizer gets, its slots

@@ -97,7 +97,7 @@ def test_the_guide_names_every_test_and_every_choice_of_the_suite():
     assert named == members - {"subject"}
     (start,) = re.findall(r"`\((.*)\)` is a start", GUIDE)
     assert {name.strip(' "') for name in start.split(",")} <= set(networks.NAMES)
-    assert {"float64", "float32", "bfloat16"} == set(get_args(Precision))
+    assert {"float64", "float32", "tf32", "bfloat16"} == set(get_args(Precision))
     assert {"cpu", "gpu"} == set(get_args(Device))
 
 

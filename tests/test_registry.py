@@ -202,8 +202,8 @@ def test_the_backends_of_this_project_are_described_without_their_frameworks():
     assert numpy.install == 'pip install "cnn-harness"'
     assert found["torch"].install == 'pip install "cnn-harness[torch]"'
     assert found["torch"].in_all
-    assert found["torch"].precisions == ("float32", "float64", "bfloat16")
-    assert found["tensorflow@session"].precisions == ("float32", "float64")
+    assert found["torch"].precisions == ("float32", "tf32", "float64", "bfloat16")
+    assert found["tensorflow@session"].precisions == ("float32", "tf32", "float64")
 
 
 def test_only_what_runs_on_jax_is_tuned_by_flags_of_xla():

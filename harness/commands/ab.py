@@ -71,7 +71,7 @@ def ab(
         list[str] | None, typer.Option(help="NAME=VALUE for B's worker; may be repeated.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, tf32, float64 or bfloat16.")] = "float32",
     environment: Annotated[str, typer.Option(help="tuned or stock.")] = "tuned",
     block_steps: Annotated[
         int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")

@@ -41,7 +41,7 @@ def calibrate(
     effect: Annotated[str, typer.Option(help="The change whose pairs are wanted.")] = "5%",
     power: Annotated[float, typer.Option(help="How often it is to be seen.")] = 0.9,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, tf32, float64 or bfloat16.")] = "float32",
     environment: Annotated[str, typer.Option(help="tuned or stock.")] = "tuned",
     timeout: Timeout = 900.0,
     out: Annotated[

@@ -60,11 +60,13 @@ def check(
     from harness.check.check import prepare_material
     from harness.check.report import CheckFolder
     from harness.check.seeds import plan_seeds, train_seeds
+    from harness.run.plan import check_word, make_plan
     from harness.run.plan import fit as fit_to
-    from harness.run.plan import make_plan
     from harness.show.checks import check_table, remarks
     from harness.show.progress import PlainProgress, make_listener
 
+    # TF32 is left to the GPU: there is nothing that a reference could do alike.
+    check_word("--precision", precision, ("float64", "float32", "bfloat16"))
     chosen_spec = spec.load_spec(model)
     loaded = data.load(dataset) if seeds or fit else None
     if fit and loaded:

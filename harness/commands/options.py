@@ -30,7 +30,7 @@ Model = Annotated[
 DatasetName = Annotated[
     str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
 ]
-Precision = Annotated[str, typer.Option(help="float32, float64 or bfloat16.")]
+Precision = Annotated[str, typer.Option(help="float32, tf32, float64 or bfloat16.")]
 Threads = Annotated[int | None, typer.Option(help="CPU cores for each backend; all, if not given.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for one answer of a backend.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")]

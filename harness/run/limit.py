@@ -14,7 +14,12 @@ from harness.run.peaks import Peaks
 from harness.spec import Cost, Spec, prediction_costs, training_costs
 
 # Bytes of an activation and its gradient, and of a parameter with all that belongs to it.
-BYTES: dict[Precision, tuple[int, int]] = {"float32": (4, 4), "float64": (8, 8), "bfloat16": (2, 4)}
+BYTES: dict[Precision, tuple[int, int]] = {
+    "float32": (4, 4),
+    "tf32": (4, 4),
+    "float64": (8, 8),
+    "bfloat16": (2, 4),
+}
 
 
 def training_limit(spec: Spec, peaks: Peaks) -> float:

@@ -206,7 +206,7 @@ def remarks_on(line: Line) -> list[str]:
     if first["equivalent"] is False:
         precision = first["precision"]
         bound = f"of its largest value, above {TOLERANCE[precision]:.0e}"
-        if precision == "bfloat16":  # where it is measured, array by array
+        if precision in ("bfloat16", "tf32"):  # where it is measured, array by array
             bound = "of its norm, more than roundings come to"
         found.append(
             f"{line.label} is NOT the same network: {first['equivalence_where']} differs by "

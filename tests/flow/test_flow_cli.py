@@ -141,6 +141,7 @@ BAD = {
     "--block-steps 0; allowed": ("--block-steps", "0"),
     "--precision 'float16'; allowed": ("--precision", "float16"),
     "can float32 and float64. Try: --precision float32": ("--precision", "bfloat16"),
+    "--precision 'tf32' is a mode of GPUs": ("--precision", "tf32", "--device", "cpu"),
     "--environment 'tunde'": ("--environment", "tunde"),
     "Invalid value for '--epochs'": ("--epochs", "many"),
     "No such option": ("--epoch", "3"),

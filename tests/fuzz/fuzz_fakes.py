@@ -9,7 +9,7 @@ import numpy as np
 
 from backends import numpy_layers, numpy_norms
 from backends.numpy_backend import NumpyBackend, NumpySession
-from backends.numpy_rounded import UNIT, RoundedSession
+from backends.numpy_rounded import REACH, RoundedSession
 from harness.contract import import_source
 from harness.spec import infer
 
@@ -18,7 +18,7 @@ class Rounding(RoundedSession):
     """No fault: rounds otherwise, but keeps the weights that it is given."""
 
     def __init__(self, module, spec):
-        super().__init__(module, spec, UNIT["float64"])
+        super().__init__(module, spec, REACH["float64"])
 
     def reset(self, parameters, seed):
         self.noise = np.random.default_rng(12345)

@@ -59,7 +59,8 @@ def test_a_layer_takes_the_longer_of_computing_and_moving():
 
 def test_values_and_parameters_have_the_bytes_of_the_precision():
     cost = [Cost("a", 0, 0, 100_000)], [Cost("a", 0, 100_000, 0)]
-    for precision, sizes in {"float32": (4, 4), "float64": (8, 8), "bfloat16": (4, 2)}.items():
+    bytes_of = {"float32": (4, 4), "tf32": (4, 4), "float64": (8, 8), "bfloat16": (4, 2)}
+    for precision, sizes in bytes_of.items():
         peaks = replace(PEAKS, precision=precision)
         for one, size in zip(cost, sizes, strict=True):
             assert least_seconds(one, 1, peaks) == pytest.approx(size * 0.1), precision
