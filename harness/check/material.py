@@ -105,17 +105,22 @@ def make_material(spec: Spec, steps: int) -> Material:
     full = max(-(-steps // EPOCHS) - 1, 1)
     train = batch * full + max(batch - 3, 1)
     test = 4 * batch + 1
-    images = [
-        random.normal(size=(count, *spec.input)).astype(np.float32) for count in (train, test)
-    ]
-    targets = [_targets(spec, count, random) for count in (train, test)]
     return Material(
         spec,
         batch,
         steps,
         dict(check_parameters(initial_parameters(spec, 0))),
-        build("check", (images[0], targets[0]), (images[1], targets[1]), None),
+        made_up(spec, train, test, random),
     )
+
+
+def made_up(spec: Spec, train: int, test: int, random: np.random.Generator) -> Dataset:
+    """Draw so many images of the model's size for both splits, and targets that fit its loss."""
+    images = [
+        random.normal(size=(count, *spec.input)).astype(np.float32) for count in (train, test)
+    ]
+    targets = [_targets(spec, count, random) for count in (train, test)]
+    return build("check", (images[0], targets[0]), (images[1], targets[1]), None)
 
 
 def _targets(spec: Spec, count: int, random: np.random.Generator) -> Array:
