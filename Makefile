@@ -4,13 +4,14 @@ VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: run test lint clean help
+.PHONY: run test lint docs clean help
 
 help:
 	@echo "make run    install into $(VENV), then train and time all backends; ARGS='--model mnist-1conv'"
 	@echo "make test   install, then run the tests; ARGS='-k digits'"
 	@echo "make lint   install, then ruff and mypy"
-	@echo "make clean  remove $(VENV)"
+	@echo "make docs   install, then build the documentation as a site, in site/"
+	@echo "make clean  remove $(VENV) and site/"
 
 run: $(VENV)/installed
 	$(BIN)/python -m harness run --backend all $(ARGS)
@@ -28,6 +29,9 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict harness
 
+docs: $(VENV)/installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # Byte code is made by importing what will be imported, side by side: pip would go through all of
 # the frameworks' files, which takes a minute more, on two cores still most of one. Where Python is
 # told to write none, as in many containers, it is written all the same: without, every run would
@@ -42,8 +46,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/python -m pip install -c constraints.txt -e '.[all,test]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[all,test,docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) site

@@ -1,5 +1,6 @@
 """The errors that a user can meet, and the exit code of each.
 
+```text
 HarnessError (1)            anything that stops a command
 ├── UsageError (2)          the command line, a file or a value is wrong; nothing was run
 │   ├── SpecError           a model's TOML file
@@ -9,6 +10,7 @@ HarnessError (1)            anything that stops a command
 ├── Interrupted (130)       by Ctrl-C; what was measured before stays on disk
 ├── WorkerError (4)         a backend's process crashed, hung or answered nonsense
 └── MessageError (4)        bytes on a worker's pipe that are no message
+```
 
 A message names the field, the value received, what is allowed, and what to type next.
 """

@@ -1,12 +1,14 @@
-"""What the README says in figures and files is so."""
+"""What the pages say in figures, in files and in Python is so."""
 
 from __future__ import annotations
 
+import ast
 import re
-from pathlib import Path
+import textwrap
 from typing import get_args
 
 import pytest
+from docs_pages import fences, pages
 
 from harness.contract import Device, Precision, faults_of
 from harness.run.agreement import TOLERANCE
@@ -16,12 +18,11 @@ from harness.run.pending import BLOCK_SECONDS, LEAST_SECONDS, LEAST_SHARE, TRIES
 from harness.spec import infer, parse_spec
 from harness.testing import BackendContract, networks
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-VERDICTS = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
-READING = (ROOT / "docs" / "reading-the-numbers.md").read_text(encoding="utf-8")
-PERFORMANCE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-GUIDE = (ROOT / "docs" / "adding-a-backend.md").read_text(encoding="utf-8")
+PAGES = pages()
+MEASURED = PAGES["docs/how-it-is-measured.md"]
+PERFORMANCE = PAGES["docs/performance.md"]
+GUIDE = PAGES["docs/adding-a-backend.md"]
+MODELS = PAGES["docs/adding-a-model.md"]
 
 
 def test_what_the_page_on_performance_says_is_measured_is():
@@ -39,38 +40,23 @@ def test_what_the_page_on_performance_says_is_measured_is():
     assert "about 0.2 seconds, at most 100 times" in text
 
 
-def test_the_models_in_the_readme_are_valid_specs():
-    whole, *parts = re.findall(r"```toml\n(.*?)```", README, re.S)
-    assert parse_spec(whole, "README.md").name == "my-net"
+def test_the_models_in_the_guide_are_valid_specs():
+    whole, *parts = fences(MODELS, "toml")
+    assert parse_spec(whole, "adding-a-model.md").name == "my-net"
     for part in parts:
         head = "" if "[training" in part else 'name = "part"\ninput = [28, 28, 1]\n'
-        assert parse_spec(head + part if head else whole + part, "README.md")
+        assert parse_spec(head + part if head else whole + part, "adding-a-model.md")
 
 
-def test_the_tolerances_in_the_readme_are_those_of_the_code():
-    assert f"within {TOLERANCE['float32']:g} in float32" in " ".join(README.split())
-    assert f"and {TOLERANCE['float64']:g} in float64" in " ".join(README.split())
+def test_the_tolerances_in_the_text_are_those_of_the_code():
+    assert f"within {TOLERANCE['float32']:g} in float32" in " ".join(MEASURED.split())
+    assert f"and {TOLERANCE['float64']:g} in float64" in " ".join(MEASURED.split())
 
 
-@pytest.mark.parametrize(
-    "text",
-    [README, GUIDE, VERDICTS, READING, PERFORMANCE],
-    ids=["README", "guide", "verdicts", "reading", "performance"],
-)
-def test_every_command_in_the_documents_has_options_that_exist(text):
-    from typer.main import get_command
-
-    from harness.cli import app
-
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    found = re.findall(r"python -m harness ([\w-]+)(.*)", text)
-    assert found
-    for name, rest in found:
-        command = commands[name]
-        inner = getattr(command, "commands", {})  # `history add` and `history show`
-        command = inner.get(rest.split()[0], command) if inner else command
-        known = {option for parameter in command.params for option in parameter.opts}
-        assert set(re.findall(r"(?<=\s)--?[a-z-]+", rest.partition("#")[0])) <= known, rest
+@pytest.mark.parametrize("path", [path for path in PAGES if fences(PAGES[path], "python")])
+def test_python_in_the_pages_is_python(path):
+    for block in fences(PAGES[path], "python"):
+        ast.parse(textwrap.dedent(block))
 
 
 def test_the_first_class_of_the_guide_is_a_backend():
@@ -107,13 +93,6 @@ def test_the_figures_of_the_self_test_in_the_guide_are_those_of_the_code():
     assert f"more than {1000 * LEAST_SECONDS:g} ms and more than a quarter" in text
     assert (LEAST_SHARE, TRIES) == (0.25, 5)
     assert "the median of five such blocks" in text
-
-
-@pytest.mark.parametrize("text", [GUIDE, READING], ids=["guide", "reading"])
-def test_the_files_that_a_guide_links_to_exist(text):
-    links = re.findall(r"\]\(([\w./-]+)\)", text)
-    assert len(links) >= 5
-    assert all((ROOT / "docs" / link).is_file() for link in links)
 
 
 def test_the_shipped_networks_are_read_from_the_package():
