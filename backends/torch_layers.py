@@ -73,6 +73,18 @@ LAYER_NORM = '''class LayerNorm{axes}d(nn.LayerNorm):
     def forward(self, x):
         return super().forward(x.permute({last})).permute({first})'''
 
+LINEAR = '''class Linear(nn.Linear):
+    """A dense layer by oneDNN, as convolutions are, where it is float32 on a CPU.
+
+    PyTorch gives products of matrices to MKL, which on AMD's processors takes twice as long.
+    """
+
+    def forward(self, x):
+        if x.is_cpu and x.dtype == torch.float32 and not torch.compiler.is_compiling():
+            return super().forward(x.to_mkldnn()).to_dense()
+        return super().forward(x)'''
+LARGE = 2**16  # weights; below, to take oneDNN's layout and back costs more than it saves
+
 ACTIVATIONS: dict[str, tuple[str, ...]] = {  # the function, and what follows its input
     "relu": ("F.relu",),
     "relu6": ("F.relu6",),
@@ -96,6 +108,8 @@ def write_own_layers(write: SourceWriter, network: Network, mixed: bool) -> None
         write(AVG_POOL.format(axes=axes_of(pools[0]), share=share) + "\n\n")
     if any(isinstance(node.layer, BatchNorm) for node in network.nodes):
         write(BATCH_NORM + "\n\n")
+    if any(_is_large(node, mixed) for node in network.nodes):
+        write(LINEAR + "\n\n")
     if spatial := [node for node in norms if axes_of(node)]:
         axes = axes_of(spatial[0])
         orders = {"last": channels_last(axes), "first": channels_first(axes)}
@@ -108,7 +122,7 @@ def write_constructor(write: SourceWriter, node: Node, mixed: bool) -> None:
         initial = [f"({node.input_shape[-1]},)", repr(node.layer.initial)]
         write(f"self.{node.name} = nn.Parameter(torch.full({', '.join(initial)}))", 2)
         return
-    if made := _constructor(node):
+    if made := _constructor(node, mixed):
         write_call(write, f"self.{node.name} = {made[0]}", made[1], 2)
     layer = node.layer
     if not isinstance(layer, BatchNorm | LayerNorm | GroupNorm):
@@ -272,7 +286,13 @@ def _padding(node: Node) -> list[str]:
     return [f"padding={_tuple(padding)}"] if is_needed else []
 
 
-def _constructor(node: Node) -> tuple[str, list[str]] | None:
+def _is_large(node: Node, mixed: bool) -> bool:
+    """Whether a dense layer is worth a class of its own; in bfloat16 torch itself asks oneDNN."""
+    is_dense = isinstance(node.layer, Dense) and not mixed
+    return is_dense and node.input_shape[0] * node.output_shape[0] >= LARGE
+
+
+def _constructor(node: Node, mixed: bool) -> tuple[str, list[str]] | None:
     """Return the class and arguments of the layer's module; None where it has none."""
     axes = axes_of(node)
     match node.layer:
@@ -315,7 +335,8 @@ def _constructor(node: Node) -> tuple[str, list[str]] | None:
             return _norm_constructor(node)
         case Dense() as layer:
             arguments = [str(node.input_shape[0]), str(layer.units)]
-            return "nn.Linear", arguments if layer.bias else [*arguments, "bias=False"]
+            name = "Linear" if _is_large(node, mixed) else "nn.Linear"
+            return name, arguments if layer.bias else [*arguments, "bias=False"]
         case Dropout() as layer:
             return "nn.Dropout", [repr(layer.rate)]
         case ActivationLayer() if node.activation == "linear":

@@ -61,7 +61,7 @@ CLASSES = {"sequence": "Block", "residual": "Residual", "concat": "Concat", "gat
 
 # Classes that generated sources have anyway.
 RESERVED_CLASSES = (
-    *("AvgPool", "BatchNorm", "DepthwiseConv", "LayerNorm", "Model", "TrainState"),
+    *("AvgPool", "BatchNorm", "DepthwiseConv", "LayerNorm", "Linear", "Model", "TrainState"),
     *(f"LayerNorm{axes}d" for axes in (1, 2, 3)),
     *("Adam", "AdamW", "GroupNorm", "Momentum"),
 )

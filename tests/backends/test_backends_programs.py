@@ -47,7 +47,7 @@ def write(folder: Path, specs: dict[str, Spec]) -> Path:
         (folder / "specs" / f"{name}.json").write_text(spec.model_dump_json())
     paths = map(str, sorted((folder / "specs").iterdir()))
     command = [sys.executable, str(HERE / "write_programs.py"), str(folder), *paths]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=600)
     return folder
 
 

@@ -73,7 +73,7 @@ def write(folder, where, hash_seed):
         [sys.executable, str(HERE / "write_sources.py"), str(folder / where), *specs],
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
         check=True,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -192,7 +192,7 @@ def test_keras_refuses_two_layers_for_which_it_has_but_one_name():
 
     def written(spec):
         command = [sys.executable, "-c", program, spec]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
     refused = written(COLLISION)
     assert refused.returncode
