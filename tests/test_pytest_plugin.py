@@ -87,7 +87,7 @@ def test_where_nobody_uses_it_nothing_of_the_harness_is_loaded(tmp_path):
 
 
 class Worked(timed.TimedModel):
-    """A model whose step takes 0.5 ms, and after the warm-up half of it, of no clock but the workers'."""
+    """A step takes 0.5 ms, and after the warm-up half of it, of no clock but the workers'."""
 
     def __init__(self):
         self.repeats, self.asked = {}, []
