@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.complete import complete_datasets
 from harness.commands.options import AsJson, BackendNames, Model, Plugins, Quiet, Threads, Timeout
 
 EPILOG = (
@@ -34,7 +35,13 @@ def check(
         int, typer.Option(help="Then train in float32 from so many seeds; compare accuracies.")
     ] = 0,
     dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="What to train on, as in run.")
+        str,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="What to train on, as in run.",
+            autocompletion=complete_datasets,
+        ),
     ] = "digits",
     fit: Annotated[
         bool, typer.Option("--fit", help="Fit the model to the data set's images and classes.")

@@ -14,7 +14,8 @@ EPILOG = (
     "python -m harness export results/nightly --format bencher -o bencher.json\n\n"
     "python -m harness export results/nightly --format bigger-is-better -o benchmark.json\n\n"
     "python -m harness export results/nightly --format openmetrics\n\n"
-    "python -m harness export results/nightly --format pytest-benchmark -o nightly.json"
+    "python -m harness export results/nightly --format pytest-benchmark -o nightly.json\n\n"
+    "Exit codes: 0 written; 2 wrong usage, or there is nothing to export."
 )
 
 

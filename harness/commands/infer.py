@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.complete import complete_datasets, complete_models
 from harness.commands.options import (
     AsJson,
     BackendNames,
@@ -24,7 +25,9 @@ EPILOG = (
     "Examples:\n\n"
     "python -m harness infer --model mnist-2conv\n\n"
     "python -m harness infer -b all,torch@compile -m resnet-20 --batch-sizes 1,128\n\n"
-    "python -m harness infer -w DIR/weights/torch-cpu-0.safetensors -b torch,onnxruntime --json"
+    "python -m harness infer -w DIR/weights/torch-cpu-0.safetensors -b torch,onnxruntime --json\n\n"
+    "Exit codes: 0 all well; 1 one is not the same network; 2 wrong usage; 4 a backend failed; "
+    "5 results cannot be written; 130 Ctrl-C."
 )
 
 
@@ -34,7 +37,10 @@ def infer(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="A model of the library, or a .toml file. [mnist-2conv]"
+            "--model",
+            "-m",
+            help="A model of the library, or a .toml file; mnist-2conv, if not given.",
+            autocompletion=complete_models,
         ),
     ] = None,
     weights: Annotated[
@@ -44,7 +50,10 @@ def infer(
     dataset: Annotated[
         str | None,
         typer.Option(
-            "--dataset", "-d", help="Its test images; drawn in the model's size, if none."
+            "--dataset",
+            "-d",
+            help="Its test images; drawn in the model's size, if none.",
+            autocompletion=complete_datasets,
         ),
     ] = None,
     batch_sizes: Annotated[
