@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from harness.commands.complete import complete_backends, complete_datasets, complete_models
 
 BackendNames = Annotated[
     str | None,
@@ -13,6 +16,7 @@ BackendNames = Annotated[
         "--backend",
         "-b",
         help="Names, name@variant, globs, by commas; or all. All, without --plugin.",
+        autocompletion=complete_backends,
     ),
 ]
 Plugins = Annotated[
@@ -25,12 +29,31 @@ Plugins = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model of the library, or a .toml file.",
+        autocompletion=complete_models,
+    ),
 ]
 DatasetName = Annotated[
-    str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
+    str,
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="See: python -m harness datasets",
+        autocompletion=complete_datasets,
+    ),
 ]
 Precision = Annotated[str, typer.Option(help="float32, tf32, float64 or bfloat16.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="A TOML file; else [tool.harness] of the pyproject.toml here or in a folder above.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU cores for each backend; all, if not given.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for one answer of a backend.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")]
