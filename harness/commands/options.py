@@ -24,7 +24,7 @@ Plugins = Annotated[
     typer.Option(
         "--plugin",
         metavar="MODULE:CLASS",
-        help="A backend that is not registered, module:Class[@variant]; may be repeated.",
+        help="A backend that is not registered, module:Class\\[@variant]; may be repeated.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -51,7 +51,7 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="A TOML file; else [tool.harness] of the pyproject.toml here or in a folder above.",
+        help="A TOML file; else \\[tool.harness] of the pyproject.toml here or in a folder above.",
     ),
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU cores for each backend; all, if not given.")]

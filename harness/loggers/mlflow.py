@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,25 +10,34 @@ from typing import Any
 from harness.exchange.needed import needed
 from harness.loggers.logged import Logged, Training
 
+DATABASE = "mlflow.db"
 TAG = "harness.training"  # by which a training is found again: RUN_ID/NAME
 MOST_METRICS, MOST_PARAMETERS = 1000, 100  # of one request, as MLflow's own limits are
 MOST_CHARACTERS = 500  # of a parameter
 
 
 class MlflowLogger:
-    """Writes to a folder, or to what a URI such as `sqlite:///runs.db` names."""
+    """Writes to a database in a folder, or to what a URI names, as `http://server:5000`.
+
+    A plain folder of files MLflow itself gives up: its newer versions refuse to write one.
+    """
 
     name = "mlflow"
 
     def __init__(self, place: str) -> None:
-        self.uri = place if "://" in place else Path(place).absolute().as_uri()
-        self.place = place
+        self.folder = None if "://" in place else Path(place).absolute()
+        self.uri = f"sqlite:///{self.folder / DATABASE}" if self.folder else place
 
     def log(self, logged: Logged) -> str:
         """Write the runs; those of the same trainings that are there already are replaced."""
-        client = needed("mlflow").MlflowClient(tracking_uri=self.uri)
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        mlflow = needed("mlflow")
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # no greetings on standard error
+        client = mlflow.MlflowClient(tracking_uri=self.uri)
         known = client.get_experiment_by_name(logged.title)
-        experiment = known.experiment_id if known else client.create_experiment(logged.title)
+        files = (self.folder / "artifacts").as_uri() if self.folder else None
+        experiment = known.experiment_id if known else client.create_experiment(logged.title, files)
         for training in logged.trainings:
             key = f"{logged.run_id}/{training.name}"
             for before in client.search_runs([experiment], f"tags.`{TAG}` = '{key}'"):

@@ -271,4 +271,6 @@ def _has_samples(folder: Path) -> bool:
 
 def _first_sentence(error: HarnessError) -> str:
     """Return why, without what to type instead, which is of a single run."""
-    return str(error).partition("\n")[0].partition(" Try: ")[0].rstrip(".")
+    why, _, instead = str(error).partition("\n")[0].partition(" Try: ")
+    fitted = "; fit = true in the matrix would make it fit" if "--fit" in instead else ""
+    return why.rstrip(".") + fitted

@@ -88,10 +88,12 @@ def installed(monkeypatch):
 
 
 def test_several_are_parted_by_commas_and_a_place_may_have_colons(installed):
-    found = parse_loggers("tensorboard:a/b, mlflow:sqlite:///runs.db,wandb")
+    found = parse_loggers("tensorboard:a/b, mlflow:http://server:5000,wandb")
     assert [logger.name for logger in found] == ["tensorboard", "mlflow", "wandb"]
     assert found[0].folder == Path("a/b")
-    assert found[1].uri == "sqlite:///runs.db"
+    assert found[1].uri == "http://server:5000"
+    (folder,) = parse_loggers("mlflow:/a/b")
+    assert folder.uri == "sqlite:////a/b/mlflow.db"
     assert found[2].folder == Path()
     assert parse_loggers(None) == parse_loggers("") == []
 
@@ -233,11 +235,13 @@ def test_tensorboard_reads_every_scalar_and_the_settings(logged, tmp_path):
     assert len(list(folder.iterdir())) == 1
 
 
-def test_mlflow_reads_every_metric_and_parameter(logged, tmp_path):
+def test_mlflow_reads_every_metric_and_parameter(logged, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
     (logger,) = parse_loggers(f"mlflow:{tmp_path / 'ml'}")
     for _ in range(2):
         logger.log(logged)
+    assert not Path("mlruns").exists(), "nothing is left elsewhere"
     client = mlflow.MlflowClient(tracking_uri=logger.uri)
     experiment = client.get_experiment_by_name(logged.title)
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}

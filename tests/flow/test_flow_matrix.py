@@ -75,7 +75,7 @@ def test_each_combination_is_a_run_and_what_does_not_fit_is_skipped_with_the_rea
     noted = json.loads(Path("out/matrix.json").read_text())
     assert [run["status"] for run in noted["runs"]] == ["done", "done", "skipped", "skipped"]
     reason = "model 'small' takes 9x9x1 images, dataset 'synthetic:6x6x1:3:84' has 6x6x1"
-    assert noted["runs"][2]["reason"] == reason
+    assert noted["runs"][2]["reason"] == f"{reason}; fit = true in the matrix would make it fit"
     assert noted["config"] == "harness.toml"
 
 
@@ -263,3 +263,9 @@ def test_a_gpu_that_is_not_there_is_skipped_and_leaves_no_folder(harness, monkey
     assert [run["status"] for run in found["runs"]] == ["done", "skipped"]
     assert found["runs"][1]["reason"].startswith("--device gpu: none is seen by twin")
     assert not (Path("out") / "2-small-synthetic-6x6x1-3-84-gpu").exists()
+
+
+def test_with_fit_every_model_takes_the_images(harness):
+    config = configured(fit="true", batch_sizes="[8]")
+    found = json.loads(harness(*config, "--json", "--quiet").out)["runs"]
+    assert [run["status"] for run in found] == ["done", "done"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -400,6 +401,18 @@ def test_the_example_in_the_documentation_is_valid_and_every_field_is_explained(
     assert [
         name for name in sorted(fields) if f"`{name}`" not in PAGE and f"`{name} =" not in PAGE
     ] == []
+
+
+def test_every_command_in_the_documentation_can_be_parsed():
+    from typer.main import get_command
+
+    from harness.cli import app
+
+    lines = re.findall(r"^python -m harness (.*)$", PAGE, re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        name, *words = shlex.split(line)
+        assert get_command(app).commands[name].make_context(name, words)
 
 
 def test_the_exit_codes_in_the_documentation_are_those_of_the_main_help():

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 from typer.main import get_command
 
 from harness.cli import app
@@ -272,3 +273,10 @@ def test_the_version_is_said(harness):
 
     said = harness("--version")
     assert (said.code, said.out, said.err) == (0, f"cnn-harness {__version__}\n", "")
+
+
+@EVERY
+def test_brackets_in_help_are_shown_and_not_taken_for_markup(path):
+    command = ALL[path]
+    for text in (command.help, command.epilog, *(p.help or "" for p in command.params)):
+        assert Text.from_markup(text).plain == text.replace("\\[", "["), text
