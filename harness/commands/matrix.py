@@ -7,6 +7,8 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,7 +17,7 @@ from harness.commands.ending import Shown, exit_code, write_logs, write_page
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.run.matrix import MatrixFolder, Outcome
+    from harness.run.matrix_folder import Asked, MatrixFolder, Outcome
 
 
 def run_matrix(
@@ -36,10 +38,10 @@ def run_matrix(
     from rich.console import Console
 
     from harness.loggers.parse import parse_loggers
-    from harness.run.matrix import MatrixFolder
     from harness.run.matrix import run_matrix as carry_out
+    from harness.run.matrix_folder import MatrixFolder
     from harness.show.matrix import read_parts
-    from harness.show.progress import make_listener
+    from harness.show.progress import duration, make_listener
 
     folder = _begin(options, given, config) if resume is None else MatrixFolder(resume)
     messages = Console(stderr=True, quiet=show.quiet)
@@ -48,9 +50,19 @@ def run_matrix(
         first = {**folder.asked[0].options, **renewed}
         loggers = parse_loggers(first.get("log_to"))
         logged: list[str] = []
+        times = [monotonic()]
+        seconds: list[float] = []
+
+        def tell(number: int, count: int, asked: Asked) -> None:
+            left = fmean(seconds) * (count - number + 1) if seconds else 0.0
+            words = f", about {duration(left)} left" if left else ""
+            line = f"{number} of {count}: {asked.title}{words}"
+            messages.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
 
         def ended(outcome: Outcome) -> None:
+            times.append(monotonic())
             if outcome.status == "done":
+                seconds.append(times[-1] - times[-2])
                 logged.extend(write_logs(outcome.folder, loggers))
             else:
                 reason = f"{outcome.status}: {outcome.reason}"
@@ -60,13 +72,7 @@ def run_matrix(
             folder,
             renewed,
             lambda: make_listener(messages, show.quiet),
-            lambda number, count, asked: messages.print(
-                f"{number} of {count}: {asked.title}",
-                style="bold",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            ),
+            tell,
             ended,
             {"command": shlex.join(["python", "-m", "harness", *sys.argv[1:]])},
         )
@@ -82,15 +88,37 @@ def run_matrix(
         raise typer.Exit(code)
 
 
-def _begin(
+def show_plan(
+    options: Mapping[str, Any], given: Mapping[str, Any], config: Path | None, show: Shown
+) -> None:
+    """Say what a matrix would run, and run nothing."""
+    from rich.console import Console
+
+    from harness.run.matrix import plan_matrix
+    from harness.show.matrix import Part, matrix_json, matrix_remarks, plan_table
+
+    asked, _ = _read(options, given, config)
+    outcomes = plan_matrix(asked)
+    parts = [Part(outcome, []) for outcome in outcomes]
+    if show.as_json:
+        print(json.dumps({"runs": matrix_json(parts)}, indent=2, ensure_ascii=False))
+        return
+    output = Console()
+    output.print(plan_table(outcomes))
+    for remark in matrix_remarks(parts):
+        output.print(remark, markup=False, highlight=False)
+    planned = sum(outcome.status == "planned" for outcome in outcomes)
+    print(f"\n{planned} of {len(outcomes)} would be run; nothing was.")
+
+
+def _read(
     options: Mapping[str, Any], given: Mapping[str, Any], config: Path | None
-) -> MatrixFolder:
-    """Read the file, see that it can be run, and begin a folder."""
+) -> tuple[list[Asked], Path]:
+    """Read the file, and see that all that its runs have in common is there."""
     from harness import registry
     from harness.config.combine import combine
     from harness.config.read import read_matrix
     from harness.loggers.parse import parse_loggers
-    from harness.run.matrix import MatrixFolder
 
     matrix, source = read_matrix(config)
     own = {name: value for name, value in given.items() if name != "out"}
@@ -98,6 +126,16 @@ def _begin(
     first = asked[0].options
     registry.choose(first["backend"], first["plugin"] or [])  # they are the same in all runs
     parse_loggers(first["log_to"])
+    return asked, source
+
+
+def _begin(
+    options: Mapping[str, Any], given: Mapping[str, Any], config: Path | None
+) -> MatrixFolder:
+    """Begin a folder for what the file asks for."""
+    from harness.run.matrix_folder import MatrixFolder
+
+    asked, source = _read(options, given, config)
     out = Path(options["out"]) if options["out"] else MatrixFolder.new_path()
     return MatrixFolder(out, asked, {"config": str(source)})
 

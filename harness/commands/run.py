@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.commands.ending import Shown, exit_code, write_logs, write_page
-from harness.commands.matrix import run_matrix
+from harness.commands.matrix import run_matrix, show_plan
 from harness.commands.options import (
     AsJson,
     BackendNames,
@@ -38,14 +38,14 @@ EPILOG = (
     "python -m harness run -m my-net.toml -d npz:my-images.npz\n\n"
     "python -m harness run -m resnet-20 -d mnist --fit --epochs 3 --seeds 1\n\n"
     "python -m harness run --resume results/20261127-120000-1a2b3c\n\n"
-    "python -m harness run --matrix --config harness.toml\n\n"
+    "python -m harness run --matrix --config harness.toml --dry-run\n\n"
     "python -m harness run --log-to tensorboard:runs\n\n"
     "Exit codes: 0 all well; 1 a backend is another network; 2 wrong usage; 4 a backend failed; "
     "5 results cannot be written; 130 Ctrl-C."
 )
 # Options that are not kept for a resumed run; and those that may be given anew, as they change no
 # figure.
-NOT_KEPT = frozenset({"resume", "quiet", "as_json", "matrix", "config"})
+NOT_KEPT = frozenset({"resume", "quiet", "as_json", "matrix", "config", "dry_run"})
 RENEWABLE = frozenset({"timeout", "silence", "memory", "retries", "log_to"})
 
 
@@ -128,6 +128,9 @@ def run(
         typer.Option("--matrix", help="Run all that the configuration's matrix asks for."),
     ] = False,
     config: ConfigFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")
+    ] = False,
     log_to: Annotated[
         str | None,
         typer.Option(
@@ -150,10 +153,16 @@ def run(
     show = Shown(as_json, quiet)
     if matrix:
         given = {name: value for name, value in options.items() if name in named}
+        if dry_run:
+            show_plan(options, given, config, show)
+            return
         run_matrix(options, given, config, resume, show)
         return
     if config is not None:
         raise UsageError("--config is of --matrix. Try: --matrix --config FILE")
+    if dry_run:
+        _show_plan(options, show)
+        return
     if resume is None:
         carry_out(options, None, show)
         return
@@ -172,7 +181,7 @@ def _refuse_more(resume: Path, named: set[str], matrix: bool) -> None:
         UsageError: something is, or it is a matrix and `--matrix` is not given.
 
     """
-    from harness.run.matrix import MATRIX
+    from harness.run.matrix_folder import MATRIX
 
     again = f"python -m harness run {'--matrix ' * matrix}--resume {resume}"
     if unwanted := sorted(named - RENEWABLE - {"resume", "quiet", "as_json", "matrix"}):
@@ -185,6 +194,24 @@ def _refuse_more(resume: Path, named: set[str], matrix: bool) -> None:
             f"--resume {resume}: there are many runs. "
             f"Try: python -m harness run --matrix --resume {resume}"
         )
+
+
+def _show_plan(options: Mapping[str, Any], show: Shown) -> None:
+    """Say what would be run."""
+    from harness.run.request import make_request
+    from harness.show.progress import what_is_trained
+
+    request = make_request(options)
+    labels = [info.label for info in request.plan.backends]
+    skipped = {info.label: reason for info, reason in request.skipped}
+    if show.as_json:
+        kept = {name: value for name, value in options.items() if name != "out"}
+        report = {"backends": labels, "skipped": skipped, "options": kept}
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    for label, reason in skipped.items():
+        print(f"skipped {label}: {reason}", file=sys.stderr)
+    print(f"{what_is_trained(request.plan)}\nby {', '.join(labels)}; nothing was run.")
 
 
 def _go_on(

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.config.model import Combination, Matrix
 from harness.errors import UsageError
-from harness.run.matrix import AXES, Asked
+from harness.run.matrix_folder import AXES, Asked
 
 MOST_RUNS = 10_000
 PLURALS = {

@@ -7,14 +7,10 @@ that stopped, and then with those that were not begun.
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from harness import data, registry
@@ -27,141 +23,12 @@ from harness.errors import (
     UsageError,
     WorkerError,
 )
-from harness.run.durable import FolderLock, replace_file
-from harness.run.folder import ResultsFolder, now
-from harness.run.journal import JOURNAL, Row
+from harness.run.folder import ResultsFolder
+from harness.run.journal import JOURNAL
 from harness.run.listener import Listener
+from harness.run.matrix_folder import Asked, MatrixFolder, Outcome
 from harness.run.request import Request, make_request
 from harness.run.run import run
-
-MATRIX = "matrix.json"
-SCHEMA_VERSION = 1
-AXES = ("model", "dataset", "device", "batch_size", "precision")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One run that is asked for: the name of its folder, and the options of `harness run`."""
-
-    name: str
-    options: Mapping[str, Any]
-
-    @property
-    def title(self) -> str:
-        """What tells it from the others, in words."""
-        options = self.options
-        words = [f"{options['model']} on {options['dataset']}"]
-        if options["device"] != "all":
-            words.append(str(options["device"]))
-        if options["batch_size"] is not None:
-            words.append(f"batch {options['batch_size']}")
-        return ", ".join([*words, str(options["precision"])])
-
-
-@dataclass
-class Outcome:
-    """What became of one run; `status` is `done`, `skipped` or `failed`, the last two with why.
-
-    One that is done may have rows of backends that failed. `left_out` are backends that could not
-    take part, each with the reason.
-    """
-
-    asked: Asked
-    folder: Path
-    status: str = "done"
-    reason: str = ""
-    rows: list[Row] = field(default_factory=list)
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-
-
-class MatrixFolder:
-    """The folder of a matrix. Nobody else can write to it until it is closed."""
-
-    parent = Path("results/matrix")  # of those without a name
-
-    def __init__(
-        self, path: Path, asked: Sequence[Asked] | None = None, facts: Mapping[str, Any] = {}
-    ) -> None:
-        """Begin a matrix of the runs that are `asked` for, or take up the one that is there.
-
-        Raises:
-            UsageError: the folder cannot be written to, is in use, or holds results already, or
-                none to go on with.
-
-        """
-        self.path = path
-        place = path / MATRIX
-        if asked is None and not place.is_file():
-            raise UsageError(
-                f"--resume {path}: there is no matrix to go on with, which would have a {MATRIX}. "
-                "Try: --resume with a folder that run --matrix wrote"
-            )
-        if asked is not None and path.is_dir() and any(path.iterdir()):
-            more = f", or go on with it: --matrix --resume {path}" if place.is_file() else ""
-            raise UsageError(f"--out {path} is not empty; name another folder{more}")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(path)
-        except OSError as error:
-            raise UsageError(
-                f"cannot write results to {path}: {error.strerror}. "
-                "Try: --out with a folder that you may write to"
-            ) from None
-        try:
-            self._begin(asked, facts)
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def _begin(self, asked: Sequence[Asked] | None, facts: Mapping[str, Any]) -> None:
-        if asked is None:
-            self.content = _read(self.path / MATRIX)
-            return
-        runs = [{"name": one.name, "options": dict(one.options)} for one in asked]
-        self.content = {"matrix": SCHEMA_VERSION, "begun_at": now(), **facts, "runs": runs}
-        self._write()
-
-    @staticmethod
-    def new_path() -> Path:
-        """Return a folder for a matrix that has no name."""
-        return MatrixFolder.parent / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(3)}"
-
-    @property
-    def asked(self) -> list[Asked]:
-        """The runs, in their order."""
-        return [Asked(run["name"], run["options"]) for run in self.content["runs"]]
-
-    def note(self, outcome: Outcome) -> None:
-        """Put on disk what became of a run."""
-        for entry in self.content["runs"]:
-            if entry["name"] == outcome.asked.name:
-                entry |= {"status": outcome.status, "reason": outcome.reason}
-        self._write()
-
-    def _write(self) -> None:
-        text = json.dumps(self.content, indent=2, ensure_ascii=False) + "\n"
-        replace_file(self.path / MATRIX, lambda file: file.write(text))
-
-    def close(self) -> None:
-        """Let others write."""
-        self._lock.release()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content["matrix"] != SCHEMA_VERSION:
-            raise ValueError(f"matrix {content['matrix']}; known: {SCHEMA_VERSION}")
-        if not content["runs"]:
-            raise ValueError("no runs")
-        for entry in content["runs"]:
-            if not {*AXES} <= {*entry["options"]} or "/" in entry["name"]:
-                raise ValueError(f"no run: {entry!r:.200}")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(
-            f"{path} is no matrix to go on with ({error!r:.200}). Try: run --matrix, anew"
-        ) from None
-    return content
 
 
 class _LastLoaded:
@@ -207,8 +74,7 @@ def run_matrix(
         outcome = Outcome(one, folder.path / one.name)
         outcomes.append(outcome)
         try:
-            request = make_request(options, known, load, without_unable=True)
-            outcome.left_out = [(info.label, reason) for info, reason in request.skipped]
+            request = _request(outcome, options, known, load)
             _carry_out(request, outcome, options, listener(), remarks)
         except Interrupted as error:
             error.args = (f"{error}. Try: {again}",)
@@ -229,6 +95,32 @@ def run_matrix(
         folder.note(outcome)
         ended(outcome)
     return outcomes
+
+
+def plan_matrix(asked: Sequence[Asked]) -> list[Outcome]:
+    """Return what `run_matrix` would do with each run, as far as can be known without a worker."""
+    known, load, outcomes = registry.describe(), _LastLoaded(), []
+    for one in asked:
+        outcome = Outcome(one, Path(one.name), "planned")
+        outcomes.append(outcome)
+        try:
+            _request(outcome, one.options, known, load)
+        except (UsageError, NotInstalledError) as error:
+            outcome.status, outcome.reason = "skipped", _first_sentence(error)
+    return outcomes
+
+
+def _request(
+    outcome: Outcome,
+    options: Mapping[str, Any],
+    known: Sequence[registry.BackendInfo],
+    load: _LastLoaded,
+) -> Request:
+    """Make the request of a run, and note who takes part in it."""
+    request = make_request(options, known, load, without_unable=True)
+    outcome.backends = [info.label for info in request.plan.backends]
+    outcome.left_out = [(info.label, reason) for info, reason in request.skipped]
+    return request
 
 
 def _carry_out(

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from harness.run.matrix import AXES, Asked, Outcome
+from harness.run.matrix_folder import AXES, Asked, Outcome
 from harness.show.gather import read_run
 from harness.show.table import Line, cells, read_lines, remarks_on
 
@@ -52,6 +52,19 @@ def matrix_table(parts: Sequence[Part]) -> Table:
     return table
 
 
+def plan_table(outcomes: Sequence[Outcome]) -> Table:
+    """Return the table of what would be run: each run, and the backends that take part."""
+    table = Table(pad_edge=False, box=None, header_style="bold")
+    for name in ("run", "status", "backends"):
+        table.add_column(name, overflow="fold")
+    words = names_of([outcome.asked for outcome in outcomes])
+    for outcome in outcomes:
+        style = "yellow" if outcome.status == "skipped" else "green"
+        status = Text(outcome.status, style)
+        table.add_row(Text(words[outcome.asked.name]), status, ", ".join(outcome.backends))
+    return table
+
+
 def names_of(asked: Sequence[Asked]) -> dict[str, str]:
     """Return what each run is called: its values of the axes in which the runs differ."""
     varying = [axis for axis in AXES if len({str(one.options[axis]) for one in asked}) > 1]
@@ -74,7 +87,7 @@ def matrix_remarks(parts: Sequence[Part]) -> Iterator[str]:
     yield from _left_out(parts, words)
     for part in parts:
         outcome, name = part.outcome, words[part.outcome.asked.name]
-        if outcome.status != "done":
+        if outcome.reason:
             yield f"{name}: {outcome.status}: {outcome.reason}"
         for line in part.lines:
             for remark in remarks_on(line):
@@ -83,7 +96,7 @@ def matrix_remarks(parts: Sequence[Part]) -> Iterator[str]:
 
 def _left_out(parts: Sequence[Part], words: Mapping[str, str]) -> Iterator[str]:
     """Yield which backends were left out of which runs; of all of them, only once."""
-    done = [part.outcome for part in parts if part.outcome.status == "done"]
+    done = [part.outcome for part in parts if part.outcome.status in ("done", "planned")]
     found: dict[tuple[str, str], list[str]] = {}
     for outcome in done:
         for left_out in outcome.left_out:
@@ -102,6 +115,7 @@ def matrix_json(parts: Sequence[Part]) -> list[Mapping[str, Any]]:
             "results": str(part.outcome.folder) if part.lines else None,
             "status": part.outcome.status,
             "reason": part.outcome.reason or None,
+            "backends": part.outcome.backends,
             "left_out": [{"backend": b, "reason": why} for b, why in part.outcome.left_out],
             "rows": read_run(part.outcome.folder).rows if part.lines else [],
         }

@@ -269,3 +269,50 @@ def test_with_fit_every_model_takes_the_images(harness):
     config = configured(fit="true", batch_sizes="[8]")
     found = json.loads(harness(*config, "--json", "--quiet").out)["runs"]
     assert [run["status"] for run in found] == ["done", "done"]
+
+
+# Before and meanwhile
+
+
+def test_a_dry_run_says_what_would_be_run_and_runs_nothing(harness, monkeypatch):
+    from harness.run.process import WorkerProcess
+
+    def start(*_, **__):
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr(WorkerProcess, "__init__", start)
+    said = harness(*configured("twin,other"), "--dry-run")
+    assert (said.code, said.err) == (0, "")
+    lines = [line.split() for line in said.out.splitlines()]
+    assert ["small.toml", "b12", "planned", "twin,", "other"] in lines
+    assert ["large.toml", "b8", "skipped"] in lines
+    assert "large.toml b8: skipped: model 'small' takes 9x9x1" in " ".join(said.out.split())
+    assert said.out.splitlines()[-1] == "2 of 4 would be run; nothing was."
+    assert not Path("results").exists()
+    found = json.loads(harness(*configured("twin,other"), "--dry-run", "--json").out)["runs"]
+    assert [run["status"] for run in found] == ["planned", "planned", "skipped", "skipped"]
+    assert [run["backends"] for run in found] == [["twin", "other"]] * 2 + [[]] * 2
+
+
+def test_a_single_run_has_a_dry_run_too(harness, capsys):
+    options = ("-m", "small.toml", "-d", "synthetic:6x6x1:3:84", "-b", "twin", "--dry-run")
+    with pytest.raises(SystemExit) as end:
+        main(["run", *options, "--epochs", "2"])
+    assert not end.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("small on synthetic:6x6x1:3:84: 2 epochs, 3 seeds, batch 8, float32")
+    assert lines[1] == "by twin; nothing was run."
+    with pytest.raises(SystemExit):
+        main(["run", *options, "--json"])
+    assert json.loads(capsys.readouterr().out)["backends"] == ["twin"]
+    assert not Path("results").exists()
+
+
+def test_the_time_left_is_that_of_the_runs_before(harness, monkeypatch):
+    from harness.commands import matrix as command
+
+    clock = iter(range(0, 1000, 90))
+    monkeypatch.setattr(command, "monotonic", lambda: float(next(clock)))
+    said = harness(*configured(models='["small.toml"]', batch_sizes="[6, 8, 12]"))
+    told = [line.partition("float32")[2] for line in said.err.splitlines() if " of 3: " in line]
+    assert told == ["", ", about 3:00 left", ", about 1:30 left"]

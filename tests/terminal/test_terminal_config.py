@@ -227,7 +227,7 @@ def test_every_value_is_combined_with_every_other_and_the_rest_holds_for_all(her
 
 
 def test_names_of_folders_are_different_and_safe(here):
-    from harness.run.matrix import Asked
+    from harness.run.matrix_folder import Asked
 
     wild = matrix('models = ["m5"]\ndatasets = ["npz:a/../b.npz", "synthetic:6x6x1:3:84"]\n')
     names = [one.name for one in combine(wild, OPTIONS, {})]
