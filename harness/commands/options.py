@@ -54,6 +54,13 @@ ConfigFile = Annotated[
         help="A TOML file; else \\[tool.harness] of the pyproject.toml here or in a folder above.",
     ),
 ]
+LogTo = Annotated[
+    str | None,
+    typer.Option(
+        help="Where else results go once they are all there: tensorboard:DIR, mlflow:DIR, "
+        "wandb:DIR; several by commas."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU cores for each backend; all, if not given.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for one answer of a backend.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")]

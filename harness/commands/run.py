@@ -18,6 +18,7 @@ from harness.commands.options import (
     BackendNames,
     ConfigFile,
     DatasetName,
+    LogTo,
     Model,
     Plugins,
     Precision,
@@ -131,13 +132,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")
     ] = False,
-    log_to: Annotated[
-        str | None,
-        typer.Option(
-            help="Where else results go when the run has ended: tensorboard:DIR, mlflow:DIR, "
-            "wandb:DIR; several by commas."
-        ),
-    ] = None,
+    log_to: LogTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

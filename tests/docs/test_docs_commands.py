@@ -156,6 +156,8 @@ def test_it_does_what_it_says(command, workshop, monkeypatch, capsys):
     words = of_harness(command)
     if words[0] in ("export-onnx", "import-onnx"):
         pytest.importorskip("onnx")
+    if "--log-to" in words:
+        pytest.importorskip("tensorboard")
     if words[0] == "plot":
         pytest.importorskip("matplotlib")
     monkeypatch.chdir(workshop)

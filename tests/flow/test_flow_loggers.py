@@ -198,6 +198,33 @@ def test_each_run_of_a_matrix_is_logged(harness):
     assert json.loads(said.out)["logged"] == ["see there"]
 
 
+def test_a_run_that_is_taken_up_again_can_be_logged(harness):
+    assert harness("--out", "out")[0] == 0
+    assert Remembering.logged == []
+    with pytest.raises(SystemExit) as end:
+        main(["run", "--resume", "out", "--log-to", "tensorboard:there", "--quiet"])
+    assert not end.value.code
+    assert [training.name for training in Remembering.logged[0].trainings] == ["twin-cpu-seed0"]
+
+
+def test_results_that_are_there_are_exported_to_loggers(harness, capsys):
+    for name in "ab":
+        assert harness("--out", f"all/{name}")[0] == 0
+    with pytest.raises(SystemExit) as end:
+        main(["export", "all", "--log-to", "tensorboard:there"])
+    assert not end.value.code
+    assert capsys.readouterr().out == "see there\n"
+    assert len({logged.run_id for logged in Remembering.logged}) == 2
+
+
+@pytest.mark.parametrize("options", [(), ("--format", "bencher", "--log-to", "wandb")])
+def test_an_export_has_a_format_or_a_logger(installed, options, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(tmp_path), *options])
+    assert end.value.code == 2
+    assert "--format and --log-to: give one of the two" in capsys.readouterr().err
+
+
 # The real packages
 
 
