@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 
 from harness.commands.complete import complete_backends
-from harness.commands.options import AsJson, ConfigFile, DatasetName, Model, Plugins, Quiet, Timeout
+from harness.commands.options import (
+    AsJson,
+    ConfigFile,
+    DatasetName,
+    Environment,
+    Model,
+    OneDevice,
+    Plugins,
+    Precision,
+    Quiet,
+    Timeout,
+)
 from harness.commands.reporting import (
     GithubAnnotations,
     GithubSummary,
@@ -52,7 +63,7 @@ def ab(
     plugin: Plugins = None,
     model: Model = "mnist-2conv",
     dataset: DatasetName = "digits",
-    device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    device: OneDevice = "cpu",
     measure: Annotated[
         str, typer.Option(help="train, predict, compile; several by commas.")
     ] = "train",
@@ -91,8 +102,8 @@ def ab(
         list[str] | None, typer.Option(help="NAME=VALUE for B's worker; may be repeated.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, tf32, float64 or bfloat16.")] = "float32",
-    environment: Annotated[str, typer.Option(help="tuned or stock.")] = "tuned",
+    precision: Precision = "float32",
+    environment: Environment = "tuned",
     block_steps: Annotated[
         int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -18,6 +19,15 @@ def complete_library(incomplete: str) -> list[str]:
     from harness.spec import library
 
     return [name for name in library() if name.startswith(incomplete)]
+
+
+def complete_words(*words: str) -> Callable[[str], list[str]]:
+    """Return what completes these words, and no others."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 def complete_backends(incomplete: str) -> list[str]:

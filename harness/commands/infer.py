@@ -14,6 +14,8 @@ from harness.commands.complete import complete_datasets, complete_models
 from harness.commands.options import (
     AsJson,
     BackendNames,
+    Devices,
+    Environment,
     Plugins,
     Precision,
     Quiet,
@@ -60,14 +62,9 @@ def infer(
         str, typer.Option(help="Images in a call, by commas.")
     ] = "1,8,32,128,1024",
     rounds: Annotated[int, typer.Option(help="In which all backends take a turn.")] = 10,
-    device: Annotated[
-        str, typer.Option(help="cpu, gpu, or all that each backend reports.")
-    ] = "all",
+    device: Devices = "all",
     precision: Precision = "float32",
-    environment: Annotated[
-        str,
-        typer.Option(help="tuned: as each framework's experts set it; stock: as it comes."),
-    ] = "tuned",
+    environment: Environment = "tuned",
     threads: Threads = None,
     timeout: Timeout = 900.0,
     out: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.complete import complete_models
+from harness.commands.complete import complete_models, complete_words
 from harness.commands.options import AsJson, Precision, Threads, print_objects
 
 BACKENDS_EPILOG = (
@@ -174,7 +174,13 @@ def machine(
         bool,
         typer.Option("--measure", help="Measure what it can do anew, and keep that for runs."),
     ] = False,
-    device: Annotated[str, typer.Option(help="With its limits: cpu, gpu, or all.")] = "all",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="With its limits: cpu, gpu, or all.",
+            autocompletion=complete_words("cpu", "gpu", "all"),
+        ),
+    ] = "all",
     precision: Precision = "float32",
     threads: Threads = None,
     as_json: AsJson = False,

@@ -8,7 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.complete import complete_backends, complete_datasets, complete_models
+from harness.commands.complete import (
+    complete_backends,
+    complete_datasets,
+    complete_models,
+    complete_words,
+)
 
 BackendNames = Annotated[
     str | None,
@@ -46,7 +51,30 @@ DatasetName = Annotated[
         autocompletion=complete_datasets,
     ),
 ]
-Precision = Annotated[str, typer.Option(help="float32, tf32, float64 or bfloat16.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="float32, tf32, float64 or bfloat16.",
+        autocompletion=complete_words("float32", "tf32", "float64", "bfloat16"),
+    ),
+]
+Devices = Annotated[
+    str,
+    typer.Option(
+        help="cpu, gpu, or all that each backend reports.",
+        autocompletion=complete_words("cpu", "gpu", "all"),
+    ),
+]
+OneDevice = Annotated[
+    str, typer.Option(help="cpu or gpu.", autocompletion=complete_words("cpu", "gpu"))
+]
+Environment = Annotated[
+    str,
+    typer.Option(
+        help="tuned: as each framework's experts set it; stock: as it comes.",
+        autocompletion=complete_words("tuned", "stock"),
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -14,6 +14,7 @@ from harness.commands.options import (
     AsJson,
     BackendNames,
     DatasetName,
+    Devices,
     Plugins,
     Precision,
     Quiet,
@@ -45,9 +46,7 @@ def predict(
         ),
     ] = None,
     dataset: DatasetName = "digits",
-    device: Annotated[
-        str, typer.Option(help="cpu, gpu, or all that each backend reports.")
-    ] = "cpu",
+    device: Devices = "cpu",
     precision: Precision = "float32",
     threads: Threads = None,
     timeout: Timeout = 900.0,

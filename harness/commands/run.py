@@ -18,6 +18,8 @@ from harness.commands.options import (
     BackendNames,
     ConfigFile,
     DatasetName,
+    Devices,
+    Environment,
     LogTo,
     Model,
     Plugins,
@@ -56,9 +58,7 @@ def run(
     plugin: Plugins = None,
     model: Model = "mnist-2conv",
     dataset: DatasetName = "digits",
-    device: Annotated[
-        str, typer.Option(help="cpu, gpu, or all that each backend reports.")
-    ] = "all",
+    device: Devices = "all",
     seeds: Annotated[int, typer.Option(help="How many seeds: 0, 1, 2, …")] = 3,
     fit: Annotated[
         bool,
@@ -67,10 +67,7 @@ def run(
     epochs: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     precision: Precision = "float32",
-    environment: Annotated[
-        str,
-        typer.Option(help="tuned: as each framework's experts set it; stock: as it comes."),
-    ] = "tuned",
+    environment: Environment = "tuned",
     threads: Threads = None,
     target_accuracy: Annotated[
         float | None,

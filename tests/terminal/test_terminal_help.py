@@ -244,6 +244,8 @@ FRAMEWORKS = frozenset("tensorflow keras torch jax jaxlib flax optax backends".s
         (("run", "--backend", "tor"), {"torch", "torch@compile"}),
         (("run", "--backend", "torch,fl"), {"torch,flax"}),
         (("run", "--epo"), {"--epochs"}),
+        (("check", "--precision", "float"), {"float32", "float64"}),
+        (("infer", "--device", ""), {"cpu", "gpu", "all"}),
         (("history", "sh"), {"show"}),
     ],
     ids=" ".join,
@@ -258,7 +260,7 @@ def test_the_shell_completes_names_and_no_framework_is_imported(words, wanted, e
 @EVERY
 def test_every_option_that_takes_such_a_name_completes_it(path):
     for parameter in ALL[path].params:
-        if parameter.name in ("model", "backend", "dataset"):
+        if parameter.name in ("model", "backend", "dataset", "device", "precision", "environment"):
             assert parameter._custom_shell_complete is not None, f"{path}: {parameter.name}"
 
 
