@@ -11,6 +11,7 @@ from flow_model import MODEL, info
 
 from harness import registry
 from harness.cli import main
+from harness.errors import StorageError, WorkerError
 from harness.run import matrix as matrices
 from harness.run.folder import read_rows
 
@@ -316,3 +317,49 @@ def test_the_time_left_is_that_of_the_runs_before(harness, monkeypatch):
     said = harness(*configured(models='["small.toml"]', batch_sizes="[6, 8, 12]"))
     told = [line.partition("float32")[2] for line in said.err.splitlines() if " of 3: " in line]
     assert told == ["", ", about 3:00 left", ", about 1:30 left"]
+
+
+# What ends a run, or all of them
+
+
+def raising(monkeypatch, name, error):
+    """Have the run of that name end by an error of the whole run."""
+    real = matrices.run
+
+    def run(plan, dataset, folder, *rest):
+        if folder.path.name != name:
+            return real(plan, dataset, folder, *rest)
+        folder.close()
+        raise error
+
+    monkeypatch.setattr(matrices, "run", run)
+
+
+def test_a_run_whose_reference_fails_is_failed_and_the_others_go_on(harness, monkeypatch):
+    raising(monkeypatch, SMALL[0], WorkerError("the reference failed\nat length", "crashed"))
+    said = harness(*configured(), "--json", "--out", "out", "--quiet")
+    assert said.code == 4
+    found = json.loads(said.out)["runs"]
+    assert [run["status"] for run in found][:2] == ["failed", "done"]
+    assert found[0]["reason"] == "the reference failed"
+
+
+def test_a_full_disk_ends_all_and_says_how_to_go_on(harness, monkeypatch):
+    full = OSError(28, "No space left on device")
+    raising(monkeypatch, SMALL[1], StorageError(Path("samples.csv"), full))
+    said = harness(*configured(), "--out", "out", "--quiet")
+    assert said.code == 5
+    assert said.err == (
+        "error: cannot write samples.csv: No space left on device. Try: make room, then "
+        "python -m harness run --matrix --resume out\n"
+    )
+
+
+def test_ctrl_c_between_two_runs_says_how_to_go_on(harness, monkeypatch):
+    def load(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(matrices.data, "load", load)
+    said = harness(*configured(), "--out", "out", "--quiet")
+    assert said.code == 130
+    assert said.err.endswith("Try: python -m harness run --matrix --resume out\n")
