@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from harness.run.journal import Row
 
 MATRIX = "matrix.json"
 SCHEMA_VERSION = 1
+NAME = re.compile(r"[0-9]+-[A-Za-z0-9.-]{1,80}")  # of a run's folder, which lies in the matrix's
 AXES = ("model", "dataset", "device", "batch_size", "precision")
 
 
@@ -137,9 +139,9 @@ def _read(path: Path) -> dict[str, Any]:
         if not content["runs"]:
             raise ValueError("no runs")
         for entry in content["runs"]:
-            if not {*AXES} <= {*entry["options"]} or "/" in entry["name"]:
+            if not {*AXES} <= {*entry["options"]} or not NAME.fullmatch(entry["name"]):
                 raise ValueError(f"no run: {entry!r:.200}")
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(
             f"{path} is no matrix to go on with ({error!r:.200}). Try: run --matrix, anew"
         ) from None

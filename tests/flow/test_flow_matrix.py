@@ -231,6 +231,8 @@ def test_what_has_changed_since_is_refused_by_name(harness):
         (("--config", "harness.toml", "--backend", "twim"), "Did you mean 'twin'?"),
         (("--config", "nowhere.toml"), "cannot read nowhere.toml"),
         (("--resume", "broken"), "matrix.json is no matrix to go on with"),
+        (("--resume", "deep"), "matrix.json is no matrix to go on with"),
+        (("--resume", "outside"), "no run: {'name': '..'"),
     ],
 )
 def test_what_cannot_be_is_one_message(harness, arguments, message):
@@ -239,8 +241,15 @@ def test_what_cannot_be_is_one_message(harness, arguments, message):
     Path("out/matrix.json").write_text('{"matrix": 1, "runs": []}')
     Path("broken").mkdir()
     Path("broken/matrix.json").write_text('{"matrix": 1, "runs": [{"name": "../x"}]}')
+    Path("deep").mkdir()
+    Path("deep/matrix.json").write_text("[" * 100_000)
+    Path("outside").mkdir()
+    options = dict.fromkeys(("model", "dataset", "device", "batch_size", "precision"), "")
+    outside = {"matrix": 1, "runs": [{"name": "..", "options": options}]}
+    Path("outside/matrix.json").write_text(json.dumps(outside))
     said = harness(*arguments)
     assert said.code == 2
+    assert Path("small.toml").exists()
     assert message in " ".join(said.err.split())
     assert "Traceback" not in said.err
 
