@@ -66,11 +66,12 @@ def plan_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def names_of(asked: Sequence[Asked]) -> dict[str, str]:
-    """Return what each run is called: its values of the axes in which the runs differ."""
-    varying = [axis for axis in AXES if len({str(one.options[axis]) for one in asked}) > 1]
+    """Return what each run is called: its model, and its values of the axes that differ."""
+    others = [axis for axis in AXES if axis != "model"]
+    varying = [axis for axis in others if len({str(one.options[axis]) for one in asked}) > 1]
     found = {}
     for one in asked:
-        words = [_word(axis, one.options[axis]) for axis in varying or ("model", "dataset")]
+        words = [_word(axis, one.options[axis]) for axis in ("model", *varying)]
         found[one.name] = " ".join(words)
     return found
 
