@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from harness import __version__
 from harness.commands import (
     ab,
     calibrate,
     check,
     compare,
+    doctor,
     emit,
     exchange,
     explain,
@@ -18,16 +21,19 @@ from harness.commands import (
     fuzz,
     history,
     infer,
+    init,
     lists,
     plot,
     predict,
     report,
     run,
 )
+from harness.commands.unknown import PARSER_ERROR, Commands, refusal
 from harness.errors import HarnessError
 
 app = typer.Typer(
     name="harness",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode="rich",
@@ -38,34 +44,77 @@ app = typer.Typer(
         "all are the same network, and which is fastest."
     ),
     epilog=(
-        "Exit codes: 0 all well; 1 a run ended without all backends the same, or a regression; "
-        "2 wrong usage; 3 no verdict; 4 a backend failed; 5 results cannot be written; 130 Ctrl-C. "
-        " Begin with: python -m harness run"
+        "Examples:\n\n"
+        "python -m harness run\n\n"
+        "python -m harness init my-net.toml\n\n"
+        "python -m harness doctor\n\n"
+        "Exit codes: 0 all well; 1 a backend is another network, a regression, or something wrong "
+        "here; 2 wrong usage; 3 no verdict; 4 a backend failed; 5 results cannot be written; "
+        "130 Ctrl-C."
     ),
 )
 
-app.command(epilog=run.EPILOG)(run.run)
-app.command(epilog=predict.EPILOG)(predict.predict)
-app.command(epilog=infer.EPILOG)(infer.infer)
-app.command(epilog=check.EPILOG)(check.check)
-app.command(epilog=emit.EPILOG)(emit.emit)
-app.command(epilog=explain.EPILOG)(explain.explain)
-app.command(epilog=fuzz.EPILOG)(fuzz.fuzz)
-app.command(epilog=lists.BACKENDS_EPILOG)(lists.backends)
-app.command(epilog=lists.MODELS_EPILOG)(lists.models)
-app.command(epilog=lists.SCHEMA_EPILOG)(lists.schema)
-app.command(epilog=lists.DATASETS_EPILOG)(lists.datasets)
-app.command(epilog=lists.MACHINE_EPILOG)(lists.machine)
-app.command(name="export-onnx", epilog=exchange.EXPORT_ONNX_EPILOG)(exchange.export_onnx)
-app.command(name="import-onnx", epilog=exchange.IMPORT_ONNX_EPILOG)(exchange.import_onnx)
-app.command(name="import-keras", epilog=exchange.IMPORT_KERAS_EPILOG)(exchange.import_keras)
-app.command(epilog=ab.EPILOG)(ab.ab)
-app.command(epilog=compare.EPILOG)(compare.compare)
-app.command(epilog=calibrate.EPILOG)(calibrate.calibrate)
-app.command(epilog=report.EPILOG)(report.report)
-app.command(epilog=plot.EPILOG)(plot.plot)
-app.command(epilog=export.EPILOG)(export.export)
-app.add_typer(history.app, name="history")
+# How the commands are set beside each other in `--help`.
+BEGIN = "Begin"
+TRAIN = "Train and predict"
+PROVE = "See that it is the same network"
+JUDGE = "Judge results"
+SHOW = "Show results"
+FILES = "Other tools' files"
+LISTS = "What there is"
+
+app.command(rich_help_panel=BEGIN, epilog=init.EPILOG)(init.init)
+app.command(rich_help_panel=BEGIN, epilog=doctor.EPILOG)(doctor.doctor)
+app.command(rich_help_panel=TRAIN, epilog=run.EPILOG)(run.run)
+app.command(rich_help_panel=TRAIN, epilog=predict.EPILOG)(predict.predict)
+app.command(rich_help_panel=TRAIN, epilog=infer.EPILOG)(infer.infer)
+app.command(rich_help_panel=PROVE, epilog=check.EPILOG)(check.check)
+app.command(rich_help_panel=PROVE, epilog=emit.EPILOG)(emit.emit)
+app.command(rich_help_panel=PROVE, epilog=explain.EPILOG)(explain.explain)
+app.command(rich_help_panel=PROVE, epilog=fuzz.EPILOG)(fuzz.fuzz)
+app.command(rich_help_panel=JUDGE, epilog=ab.EPILOG)(ab.ab)
+app.command(rich_help_panel=JUDGE, epilog=compare.EPILOG)(compare.compare)
+app.command(rich_help_panel=JUDGE, epilog=calibrate.EPILOG)(calibrate.calibrate)
+app.add_typer(history.app, name="history", rich_help_panel=JUDGE)
+app.command(rich_help_panel=SHOW, epilog=report.EPILOG)(report.report)
+app.command(rich_help_panel=SHOW, epilog=plot.EPILOG)(plot.plot)
+app.command(rich_help_panel=SHOW, epilog=export.EPILOG)(export.export)
+app.command("export-onnx", rich_help_panel=FILES, epilog=exchange.EXPORT_ONNX_EPILOG)(
+    exchange.export_onnx
+)
+app.command("import-onnx", rich_help_panel=FILES, epilog=exchange.IMPORT_ONNX_EPILOG)(
+    exchange.import_onnx
+)
+app.command("import-keras", rich_help_panel=FILES, epilog=exchange.IMPORT_KERAS_EPILOG)(
+    exchange.import_keras
+)
+app.command(rich_help_panel=LISTS, epilog=lists.BACKENDS_EPILOG)(lists.backends)
+app.command(rich_help_panel=LISTS, epilog=lists.MODELS_EPILOG)(lists.models)
+app.command(rich_help_panel=LISTS, epilog=lists.SCHEMA_EPILOG)(lists.schema)
+app.command(rich_help_panel=LISTS, epilog=lists.DATASETS_EPILOG)(lists.datasets)
+app.command(rich_help_panel=LISTS, epilog=lists.MACHINE_EPILOG)(lists.machine)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cnn-harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            "-V",
+            callback=_say_version,
+            is_eager=True,
+            help="Say which version this is.",
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -79,9 +128,14 @@ def main(arguments: list[str] | None = None) -> None:
 
     """
     try:
-        app(args=arguments)
+        code = app(args=arguments, standalone_mode=False)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
+    except PARSER_ERROR as error:
+        if said := refusal(error):
+            print(f"error: {said}", file=sys.stderr)
+        sys.exit(2)
+    except (typer.Abort, BrokenPipeError):
         sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

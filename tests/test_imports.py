@@ -32,9 +32,12 @@ RANK = {
     "check": 7,
     "testing": 8,
     "fuzz": 8,
+    "doctor": 6,
+    "config": 7,
+    "loggers": 10,
     "show": 9,
 }
-TOP = 10
+TOP = 11
 BACKENDS_MAY = ("backends", "harness.contract", "harness.spec")
 
 

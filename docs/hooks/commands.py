@@ -74,5 +74,6 @@ def _examples(epilog: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Return text without what Markdown or a table would take for its own."""
+    """Return text without what a terminal, Markdown or a table would take for its own."""
+    text = text.replace("\\[", "[")
     return re.sub(r"([|<*_\[])", r"\\\1", " ".join(text.split()))

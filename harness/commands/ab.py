@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import AsJson, DatasetName, Model, Plugins, Quiet, Timeout
+from harness.commands.complete import complete_backends
+from harness.commands.options import (
+    AsJson,
+    ConfigFile,
+    DatasetName,
+    Environment,
+    Model,
+    OneDevice,
+    Plugins,
+    Precision,
+    Quiet,
+    Timeout,
+)
 from harness.commands.reporting import (
     GithubAnnotations,
     GithubSummary,
@@ -19,6 +31,7 @@ from harness.commands.reporting import (
     Junit,
     Markdown,
     Outputs,
+    read_gate,
 )
 
 EPILOG = (
@@ -31,14 +44,26 @@ EPILOG = (
     "failed."
 )
 
+THRESHOLD = "2.5%"
+
 
 def ab(
-    a: Annotated[str, typer.Argument(help="A backend, or name@variant: the old side.")],
-    b: Annotated[str, typer.Argument(help="The new side, which the verdict is on.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="A backend, or name@variant: the old side.", autocompletion=complete_backends
+        ),
+    ],
+    b: Annotated[
+        str,
+        typer.Argument(
+            help="The new side, which the verdict is on.", autocompletion=complete_backends
+        ),
+    ],
     plugin: Plugins = None,
     model: Model = "mnist-2conv",
     dataset: DatasetName = "digits",
-    device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    device: OneDevice = "cpu",
     measure: Annotated[
         str, typer.Option(help="train, predict, compile; several by commas.")
     ] = "train",
@@ -55,10 +80,16 @@ def ab(
     seconds: Annotated[float | None, typer.Option(help="Begin no pair after these.")] = None,
     rounds: Annotated[int, typer.Option(help="Blocks of each side in a pair.")] = 20,
     threshold: Annotated[
-        str, typer.Option(help="A median slowdown above it is a regression.")
-    ] = "2.5%",
+        str | None,
+        typer.Option(
+            help="A median slowdown above it is a regression; the configuration's, or 2.5%."
+        ),
+    ] = None,
     tolerance: Annotated[
-        str | None, typer.Option(help="OK is what is surely below; twice the threshold.")
+        str | None,
+        typer.Option(
+            help="OK is what is surely below; the configuration's, or twice the threshold."
+        ),
     ] = None,
     python_a: Annotated[str, typer.Option(help="Interpreter of A's worker.")] = "",
     python_b: Annotated[str, typer.Option(help="Interpreter of B's worker.")] = "",
@@ -71,8 +102,8 @@ def ab(
         list[str] | None, typer.Option(help="NAME=VALUE for B's worker; may be repeated.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, tf32, float64 or bfloat16.")] = "float32",
-    environment: Annotated[str, typer.Option(help="tuned or stock.")] = "tuned",
+    precision: Precision = "float32",
+    environment: Environment = "tuned",
     block_steps: Annotated[
         int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
     ] = None,
@@ -86,7 +117,8 @@ def ab(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; results/ab/TIME-ID, if not given.")
     ] = None,
-    inconclusive_ok: InconclusiveOk = False,
+    inconclusive_ok: InconclusiveOk = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
     markdown: Markdown = None,
     junit: Junit = None,
@@ -111,6 +143,11 @@ def ab(
     from harness.verdict.control import control
 
     outputs = Outputs(as_json, markdown, junit, github_annotations, github_summary)
+    gate = read_gate(config)
+    if threshold is None:
+        threshold, tolerance = gate.threshold or THRESHOLD, tolerance or gate.tolerance
+    if inconclusive_ok is None:
+        inconclusive_ok = gate.inconclusive_ok
     rule = parse_rule(measure, threshold, tolerance, pairs, most_pairs, seconds)
     wanted = (
         Wanted("A", a, python_a, checkout_a, env_a or ()),

@@ -12,8 +12,11 @@ from harness.commands.options import (
     AsJson,
     BackendNames,
     DatasetName,
+    Environment,
     Model,
+    OneDevice,
     Plugins,
+    Precision,
     Quiet,
     Timeout,
 )
@@ -31,7 +34,7 @@ def calibrate(
     plugin: Plugins = None,
     model: Model = "mnist-2conv",
     dataset: DatasetName = "digits",
-    device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    device: OneDevice = "cpu",
     measure: Annotated[
         str, typer.Option(help="train, predict, compile; several by commas.")
     ] = "train",
@@ -41,8 +44,8 @@ def calibrate(
     effect: Annotated[str, typer.Option(help="The change whose pairs are wanted.")] = "5%",
     power: Annotated[float, typer.Option(help="How often it is to be seen.")] = 0.9,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, tf32, float64 or bfloat16.")] = "float32",
-    environment: Annotated[str, typer.Option(help="tuned or stock.")] = "tuned",
+    precision: Precision = "float32",
+    environment: Environment = "tuned",
     timeout: Timeout = 900.0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the pairs; results/ab/TIME-ID, if not given.")

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import AsJson, BackendNames, Model, Plugins, Quiet, Threads, Timeout
+from harness.commands.complete import complete_datasets
+from harness.commands.options import (
+    AsJson,
+    BackendNames,
+    Devices,
+    Model,
+    Plugins,
+    Precision,
+    Quiet,
+    Threads,
+    Timeout,
+)
 
 EPILOG = (
     "Examples:\n\n"
@@ -25,16 +36,20 @@ def check(
     backend: BackendNames = None,
     plugin: Plugins = None,
     model: Model = "mnist-2conv",
-    precision: Annotated[str, typer.Option(help="float64, float32 or bfloat16.")] = "float64",
-    device: Annotated[str, typer.Option(help="cpu, gpu, or all that each backend reports.")] = (
-        "cpu"
-    ),
+    precision: Precision = "float64",
+    device: Devices = "cpu",
     steps: Annotated[int, typer.Option(help="Training steps of the trajectory.")] = 50,
     seeds: Annotated[
         int, typer.Option(help="Then train in float32 from so many seeds; compare accuracies.")
     ] = 0,
     dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="What to train on, as in run.")
+        str,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="What to train on, as in run.",
+            autocompletion=complete_datasets,
+        ),
     ] = "digits",
     fit: Annotated[
         bool, typer.Option("--fit", help="Fit the model to the data set's images and classes.")

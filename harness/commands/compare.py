@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import AsJson
+from harness.commands.options import AsJson, ConfigFile
 from harness.commands.reporting import (
     GithubAnnotations,
     GithubSummary,
@@ -15,6 +15,7 @@ from harness.commands.reporting import (
     Junit,
     Markdown,
     Outputs,
+    read_gate,
 )
 from harness.verdict.limits import DEFAULT, parse_limits
 
@@ -23,6 +24,7 @@ EPILOG = (
     "python -m harness compare old/summary.csv new/summary.csv\n\n"
     "python -m harness compare results/before results/after --fail-on train:5%,accuracy:1pt\n\n"
     "python -m harness compare old new --allow-changed versions,code --inconclusive-ok\n\n"
+    "python -m harness compare old new --config harness.toml\n\n"
     "Exit codes: 0 ok; 1 a regression; 2 wrong usage, or a file that cannot be read; 3 no verdict, "
     "or not comparable; 4 a benchmark failed."
 )
@@ -35,17 +37,18 @@ def compare(
         str | None,
         typer.Option(
             help="MEASURE:LIMIT, by commas: train, predict, compile, memory, accuracy. "
-            f"If not given: what was measured of {DEFAULT}"
+            f"If not given: the configuration's, or what was measured of {DEFAULT}"
         ),
     ] = None,
     allow_changed: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Compare all the same, though these differ: model, dataset, machine, versions, "
             "code, threads, weights, order, network; or all."
         ),
-    ] = "",
-    inconclusive_ok: InconclusiveOk = False,
+    ] = None,
+    inconclusive_ok: InconclusiveOk = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
     markdown: Markdown = None,
     junit: Junit = None,
@@ -57,7 +60,13 @@ def compare(
     from harness.verdict.compare import parse_allowed
 
     outputs = Outputs(as_json, markdown, junit, github_annotations, github_summary)
-    thresholds = parse_limits(DEFAULT if fail_on is None else fail_on)
+    gate = read_gate(config)
+    limits = gate.fail_on if fail_on is None else fail_on
+    thresholds = parse_limits(DEFAULT if limits is None else limits)
+    if allow_changed is None:
+        allow_changed = ",".join(gate.allow_changed)
+    if inconclusive_ok is None:
+        inconclusive_ok = gate.inconclusive_ok
     allowed = parse_allowed(allow_changed)
-    report = carry_out(old, new, thresholds, allowed, inconclusive_ok, skip_absent=fail_on is None)
+    report = carry_out(old, new, thresholds, allowed, inconclusive_ok, skip_absent=limits is None)
     outputs.deliver(report)

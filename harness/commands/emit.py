@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 EPILOG = (
     "Examples:\n\n"
     "python -m harness emit --model mnist-1conv --backend torch\n\n"
-    "python -m harness emit -m mnist-1conv -b torch -o net.py; python net.py\n\n"
+    "python -m harness emit -m mnist-1conv -b torch -o net.py\n\n"
     "python -m harness emit -m my-net.toml -b all -o my-net.md\n\n"
     "python -m harness emit -m mnist-2conv -b flax,keras@jax -o mnist-2conv.ipynb\n\n"
-    "python -m harness emit -m resnet-20 -b all -o programs/"
+    "python -m harness emit -m resnet-20 -b all -o programs/\n\n"
+    "Exit codes: 0 written; 2 wrong usage, or a backend refuses the model; 4 one crashed."
 )
 SUFFIXES = (".py", ".md", ".ipynb")
 

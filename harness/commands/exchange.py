@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.commands.complete import complete_models
+
 ImportFolder = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for NAME.toml and NAME.safetensors.")
 ]
@@ -14,7 +16,8 @@ ImportFolder = Annotated[
 EXPORT_ONNX_EPILOG = (
     "Examples:\n\n"
     "python -m harness export-onnx --weights torch-cpu-0.safetensors -o net.onnx\n\n"
-    "python -m harness export-onnx --model resnet-20 --seed 0 -o resnet-20.onnx"
+    "python -m harness export-onnx --model resnet-20 --seed 0 -o resnet-20.onnx\n\n"
+    "Exit codes: 0 written; 2 wrong usage, or a package is missing."
 )
 
 
@@ -22,7 +25,12 @@ def export_onnx(
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="A model of the library, or a .toml file."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model of the library, or a .toml file.",
+            autocompletion=complete_models,
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
@@ -43,7 +51,10 @@ def export_onnx(
     print(f"{spec.name}: {output}")
 
 
-IMPORT_ONNX_EPILOG = "Example: python -m harness import-onnx net.onnx -o models"
+IMPORTED = (
+    "Exit codes: 0 written; 2 wrong usage, a package is missing, or no spec can say what is in it."
+)
+IMPORT_ONNX_EPILOG = f"Examples:\n\npython -m harness import-onnx net.onnx -o models\n\n{IMPORTED}"
 
 
 def import_onnx(
@@ -56,7 +67,9 @@ def import_onnx(
     _write_imported(read(file), file, output)
 
 
-IMPORT_KERAS_EPILOG = "Example: python -m harness import-keras net.keras -o models"
+IMPORT_KERAS_EPILOG = (
+    f"Examples:\n\npython -m harness import-keras net.keras -o models\n\n{IMPORTED}"
+)
 
 
 def import_keras(

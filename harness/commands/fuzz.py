@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.complete import complete_backends
 from harness.commands.options import AsJson, Timeout
 
 EPILOG = (
     "Examples:\n\n"
     "python -m harness fuzz --specs 500 --seconds 600\n\n"
     "python -m harness fuzz -b torch,flax --specs 50 --seed 7 --out found\n\n"
-    "Exit codes: 0 all agree on every spec; 1 one differed or failed; 2 wrong usage."
+    "Exit codes: 0 all agree on every spec; 1 one differed or failed; 2 wrong usage; "
+    "4 the reference failed."
 )
 
 
@@ -24,7 +26,12 @@ def fuzz(
     seed: Annotated[int, typer.Option(help="The same seed draws the same specs.")] = 0,
     backend: Annotated[
         str,
-        typer.Option("--backend", "-b", help="Names, name@variant, globs, by commas; or all."),
+        typer.Option(
+            "--backend",
+            "-b",
+            help="Names, name@variant, globs, by commas; or all.",
+            autocompletion=complete_backends,
+        ),
     ] = "all",
     timeout: Timeout = 300.0,
     out: Annotated[

@@ -10,13 +10,16 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import AsJson
+from harness.commands.unknown import Commands
 
+CODES = "Exit codes: 0 all well; 2 wrong usage, or there is nothing to show."
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     help="Keep results of run and ab in one table, and show their trends.",
     epilog="Examples:\n\n"
     "python -m harness history add results/nightly\n\n"
-    "python -m harness history show --measure train_images_per_second",
+    "python -m harness history show --measure train_images_per_second\n\n" + CODES,
 )
 Place = Annotated[
     Path, typer.Option("--history", help="Folder of the history: one CSV for each machine key.")
@@ -27,7 +30,7 @@ STANDARD = Path("results/history")
 @app.command(
     epilog="Examples:\n\n"
     "python -m harness history add results/nightly\n\n"
-    "python -m harness history add results/ab/* --history benchmarks-history"
+    "python -m harness history add results/ab/* --history benchmarks-history\n\n" + CODES
 )
 def add(
     results: Annotated[
@@ -47,7 +50,7 @@ def add(
     epilog="Examples:\n\n"
     "python -m harness history show\n\n"
     "python -m harness history show --measure compile_seconds --cell torch\n\n"
-    "Changes are hints where to look, no verdict: for one, python -m harness ab."
+    "Changes are hints where to look, no verdict: for one, python -m harness ab.\n\n" + CODES
 )
 def show(
     history: Place = STANDARD,

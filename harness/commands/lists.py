@@ -8,9 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.commands.complete import complete_models, complete_words
 from harness.commands.options import AsJson, Precision, Threads, print_objects
 
-BACKENDS_EPILOG = "Example: python -m harness backends --json"
+BACKENDS_EPILOG = (
+    "Examples:\n\n"
+    "python -m harness backends\n\n"
+    "python -m harness backends --json\n\n"
+    "Exit codes: 0 listed, whatever is not installed; 1 they cannot be asked; 2 wrong usage."
+)
 
 
 def backends(as_json: AsJson = False) -> None:
@@ -60,13 +66,17 @@ MODELS_EPILOG = (
     "Examples:\n\n"
     "python -m harness models --json\n\n"
     "python -m harness models resnet-20\n\n"
-    "python -m harness models my-net.toml"
+    "python -m harness models my-net.toml\n\n"
+    "Exit codes: 0 listed; 2 wrong usage, or a mistake in the file."
 )
 
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(help="A model of the library, or a .toml file.")
+        str | None,
+        typer.Argument(
+            help="A model of the library, or a .toml file.", autocompletion=complete_models
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +111,11 @@ def models(
     )
 
 
-SCHEMA_EPILOG = "Example: python -m harness schema -o spec.schema.json"
+SCHEMA_EPILOG = (
+    "Examples:\n\n"
+    "python -m harness schema -o spec.schema.json\n\n"
+    "Exit codes: 0 written; 2 wrong usage."
+)
 
 
 def schema(
@@ -120,7 +134,12 @@ def schema(
         write_whole(output, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
-DATASETS_EPILOG = "Example: python -m harness datasets --json"
+DATASETS_EPILOG = (
+    "Examples:\n\n"
+    "python -m harness datasets\n\n"
+    "python -m harness datasets --json\n\n"
+    "Exit codes: 0 listed, whatever is not here; 2 wrong usage."
+)
 
 
 def datasets(as_json: AsJson = False) -> None:
@@ -145,7 +164,8 @@ def datasets(as_json: AsJson = False) -> None:
 MACHINE_EPILOG = (
     "Examples:\n\n"
     "python -m harness machine --json\n\n"
-    "python -m harness machine --measure --threads 1"
+    "python -m harness machine --measure --threads 1\n\n"
+    "Exit codes: 0 described; 1 no backend could measure; 2 wrong usage."
 )
 
 
@@ -154,7 +174,13 @@ def machine(
         bool,
         typer.Option("--measure", help="Measure what it can do anew, and keep that for runs."),
     ] = False,
-    device: Annotated[str, typer.Option(help="With its limits: cpu, gpu, or all.")] = "all",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="With its limits: cpu, gpu, or all.",
+            autocompletion=complete_words("cpu", "gpu", "all"),
+        ),
+    ] = "all",
     precision: Precision = "float32",
     threads: Threads = None,
     as_json: AsJson = False,

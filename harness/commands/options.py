@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from harness.commands.complete import (
+    complete_backends,
+    complete_datasets,
+    complete_models,
+    complete_words,
+)
 
 BackendNames = Annotated[
     str | None,
@@ -13,6 +21,7 @@ BackendNames = Annotated[
         "--backend",
         "-b",
         help="Names, name@variant, globs, by commas; or all. All, without --plugin.",
+        autocompletion=complete_backends,
     ),
 ]
 Plugins = Annotated[
@@ -20,17 +29,66 @@ Plugins = Annotated[
     typer.Option(
         "--plugin",
         metavar="MODULE:CLASS",
-        help="A backend that is not registered, module:Class[@variant]; may be repeated.",
+        help="A backend that is not registered, module:Class\\[@variant]; may be repeated.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="A model of the library, or a .toml file.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model of the library, or a .toml file.",
+        autocompletion=complete_models,
+    ),
 ]
 DatasetName = Annotated[
-    str, typer.Option("--dataset", "-d", help="See: python -m harness datasets")
+    str,
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="See: python -m harness datasets",
+        autocompletion=complete_datasets,
+    ),
 ]
-Precision = Annotated[str, typer.Option(help="float32, tf32, float64 or bfloat16.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="float32, tf32, float64 or bfloat16.",
+        autocompletion=complete_words("float32", "tf32", "float64", "bfloat16"),
+    ),
+]
+Devices = Annotated[
+    str,
+    typer.Option(
+        help="cpu, gpu, or all that each backend reports.",
+        autocompletion=complete_words("cpu", "gpu", "all"),
+    ),
+]
+OneDevice = Annotated[
+    str, typer.Option(help="cpu or gpu.", autocompletion=complete_words("cpu", "gpu"))
+]
+Environment = Annotated[
+    str,
+    typer.Option(
+        help="tuned: as each framework's experts set it; stock: as it comes.",
+        autocompletion=complete_words("tuned", "stock"),
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="A TOML file; else \\[tool.harness] of the pyproject.toml here or in a folder above.",
+    ),
+]
+LogTo = Annotated[
+    str | None,
+    typer.Option(
+        help="Where else results go once they are all there: tensorboard:DIR, mlflow:DIR, "
+        "wandb:DIR; several by commas."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU cores for each backend; all, if not given.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for one answer of a backend.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the table.")]

@@ -11,7 +11,8 @@ EPILOG = (
     "Examples:\n\n"
     "python -m harness plot results/nightly -o figures\n\n"
     "python -m harness plot results/before results/after -o figures\n\n"
-    "Needs matplotlib: pip install 'cnn-harness[plots]'"
+    "Needs matplotlib: pip install 'cnn-harness\\[plots]'\n\n"
+    "Exit codes: 0 written; 2 wrong usage, no results, or matplotlib is missing."
 )
 
 

@@ -11,7 +11,8 @@ EPILOG = (
     "Examples:\n\n"
     "python -m harness report results/nightly\n\n"
     "python -m harness report results/before results/after -o report.html\n\n"
-    "python -m harness report results -o all.html"
+    "python -m harness report results -o all.html\n\n"
+    "Exit codes: 0 written; 2 wrong usage, or no results."
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +14,17 @@ import typer
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    from harness.config.model import Gate
     from harness.verdict.report import Report
 
 InconclusiveOk = Annotated[
-    bool, typer.Option("--inconclusive-ok", help="Let INCONCLUSIVE pass, with exit code 0.")
+    bool | None,
+    typer.Option(
+        "--inconclusive-ok/--no-inconclusive-ok",
+        help="Let INCONCLUSIVE pass, with exit code 0; no, if neither this nor the configuration "
+        "says so.",
+        show_default=False,
+    ),
 ]
 Markdown = Annotated[Path | None, typer.Option(help="Write the table as Markdown to this file.")]
 Junit = Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")]
@@ -26,6 +34,22 @@ GithubAnnotations = Annotated[
 GithubSummary = Annotated[
     bool, typer.Option("--github-summary", help="Append the table to $GITHUB_STEP_SUMMARY.")
 ]
+
+
+def read_gate(config: Path | None) -> Gate:
+    """Return the gate of the project's file, and say which file that is, where it sets anything.
+
+    Raises:
+        UsageError: there is a mistake in the file.
+
+    """
+    from harness.config.model import Gate
+    from harness.config.read import read_config
+
+    found = read_config(config)
+    if found.path is not None and found.config.gate != Gate():
+        print(f"gate: {found.path}", file=sys.stderr)
+    return found.config.gate
 
 
 @dataclass(frozen=True)

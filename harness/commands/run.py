@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.commands.ending import Shown, exit_code, write_logs, write_page
+from harness.commands.matrix import run_matrix, show_plan
 from harness.commands.options import (
+    AsJson,
     BackendNames,
+    ConfigFile,
     DatasetName,
+    Devices,
+    Environment,
+    LogTo,
     Model,
     Plugins,
     Precision,
@@ -32,16 +40,16 @@ EPILOG = (
     "python -m harness run -d mnist --target-accuracy 0.99 --epochs 20\n\n"
     "python -m harness run -m my-net.toml -d npz:my-images.npz\n\n"
     "python -m harness run -m resnet-20 -d mnist --fit --epochs 3 --seeds 1\n\n"
-    "python -m harness run --resume results/20261127-120000-1a2b3c"
+    "python -m harness run --resume results/20261127-120000-1a2b3c\n\n"
+    "python -m harness run --matrix --config harness.toml --dry-run\n\n"
+    "python -m harness run --log-to tensorboard:runs\n\n"
+    "Exit codes: 0 all well; 1 a backend is another network; 2 wrong usage; 4 a backend failed; "
+    "5 results cannot be written; 130 Ctrl-C."
 )
-# Options that are not kept for a resumed run; those that `make_plan` has by the same name; and
-# those that may be given anew, as they change no figure.
-NOT_KEPT = frozenset({"resume", "quiet"})
-PLANNED = (
-    "device seeds epochs batch_size precision environment threads block_steps save_weights silence "
-    "retries target_accuracy"
-).split()
-RENEWABLE = frozenset({"timeout", "silence", "memory", "retries"})
+# Options that are not kept for a resumed run; and those that may be given anew, as they change no
+# figure.
+NOT_KEPT = frozenset({"resume", "quiet", "as_json", "matrix", "config", "dry_run"})
+RENEWABLE = frozenset({"timeout", "silence", "memory", "retries", "log_to"})
 
 
 def run(
@@ -50,9 +58,7 @@ def run(
     plugin: Plugins = None,
     model: Model = "mnist-2conv",
     dataset: DatasetName = "digits",
-    device: Annotated[
-        str, typer.Option(help="cpu, gpu, or all that each backend reports.")
-    ] = "all",
+    device: Devices = "all",
     seeds: Annotated[int, typer.Option(help="How many seeds: 0, 1, 2, …")] = 3,
     fit: Annotated[
         bool,
@@ -61,10 +67,7 @@ def run(
     epochs: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     precision: Precision = "float32",
-    environment: Annotated[
-        str,
-        typer.Option(help="tuned: as each framework's experts set it; stock: as it comes."),
-    ] = "tuned",
+    environment: Environment = "tuned",
     threads: Threads = None,
     target_accuracy: Annotated[
         float | None,
@@ -118,35 +121,44 @@ def run(
             "before the first run, for all later ones.",
         ),
     ] = False,
+    matrix: Annotated[
+        bool,
+        typer.Option("--matrix", help="Run all that the configuration's matrix asks for."),
+    ] = False,
+    config: ConfigFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")
+    ] = False,
+    log_to: LogTo = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model in several frameworks, check that they agree, and time them."""
-    from harness.run.folder import ResultsFolder
-
     options = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in context.params.items()
         if name not in NOT_KEPT
     }
-    if resume is None:
-        carry_out(options, None, quiet)
+    named = {name for name in context.params if _is_given(context, name)}
+    if resume is not None:
+        _refuse_more(resume, named, matrix)
+    show = Shown(as_json, quiet)
+    if matrix:
+        given = {name: value for name, value in options.items() if name in named}
+        if dry_run:
+            show_plan(options, given, config, show)
+            return
+        run_matrix(options, given, config, resume, show)
         return
-    given = {name for name in context.params if _is_given(context, name)}
-    if unwanted := sorted(given - RENEWABLE - {"resume", "quiet"}):
-        names = ", ".join("--" + name.replace("_", "-") for name in unwanted)
-        raise UsageError(
-            f"--resume {resume} goes on as the run was begun; it takes no {names}. "
-            f"Try: python -m harness run --resume {resume}"
-        )
-    folder = ResultsFolder(resume, resume=True)
-    try:
-        begun = folder.journal.head.get("request") if folder.journal else None
-        if not begun:
-            raise UsageError(f"--resume {resume}: that run was not begun by this command")
-        renewed = {name: value for name, value in options.items() if name in given}
-        carry_out({**options, **begun, **renewed}, folder, quiet)
-    finally:
-        folder.close()
+    if config is not None:
+        raise UsageError("--config is of --matrix. Try: --matrix --config FILE")
+    if dry_run:
+        _show_plan(options, show)
+        return
+    if resume is None:
+        carry_out(options, None, show)
+        return
+    _go_on(resume, options, {name: options[name] for name in named & RENEWABLE}, show)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -154,7 +166,63 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
 
 
-def carry_out(options: Mapping[str, Any], folder: ResultsFolder | None, quiet: bool) -> None:
+def _refuse_more(resume: Path, named: set[str], matrix: bool) -> None:
+    """See that nothing is given beside `--resume` that would make another run of it.
+
+    Raises:
+        UsageError: something is, or it is a matrix and `--matrix` is not given.
+
+    """
+    from harness.run.matrix_folder import MATRIX
+
+    again = f"python -m harness run {'--matrix ' * matrix}--resume {resume}"
+    if unwanted := sorted(named - RENEWABLE - {"resume", "quiet", "as_json", "matrix"}):
+        names = ", ".join("--" + name.replace("_", "-") for name in unwanted)
+        raise UsageError(
+            f"--resume {resume} goes on as the run was begun; it takes no {names}. Try: {again}"
+        )
+    if not matrix and (resume / MATRIX).is_file():
+        raise UsageError(
+            f"--resume {resume}: there are many runs. "
+            f"Try: python -m harness run --matrix --resume {resume}"
+        )
+
+
+def _show_plan(options: Mapping[str, Any], show: Shown) -> None:
+    """Say what would be run."""
+    from harness.run.request import make_request
+    from harness.show.progress import what_is_trained
+
+    request = make_request(options)
+    labels = [info.label for info in request.plan.backends]
+    skipped = {info.label: reason for info, reason in request.skipped}
+    if show.as_json:
+        kept = {name: value for name, value in options.items() if name != "out"}
+        report = {"backends": labels, "skipped": skipped, "options": kept}
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    for label, reason in skipped.items():
+        print(f"skipped {label}: {reason}", file=sys.stderr)
+    print(f"{what_is_trained(request.plan)}\nby {', '.join(labels)}; nothing was run.")
+
+
+def _go_on(
+    resume: Path, options: Mapping[str, Any], renewed: Mapping[str, Any], show: Shown
+) -> None:
+    """Go on with the run in a folder, where it stopped."""
+    from harness.run.folder import ResultsFolder
+
+    folder = ResultsFolder(resume, resume=True)
+    try:
+        begun = folder.journal.head.get("request") if folder.journal else None
+        if not begun:
+            raise UsageError(f"--resume {resume}: that run was not begun by this command")
+        carry_out({**options, **begun, **renewed}, folder, show)
+    finally:
+        folder.close()
+
+
+def carry_out(options: Mapping[str, Any], folder: ResultsFolder | None, show: Shown) -> None:
     """Run what the options say, in a new folder, or in one that was taken up again.
 
     Raises:
@@ -163,65 +231,50 @@ def carry_out(options: Mapping[str, Any], folder: ResultsFolder | None, quiet: b
     """
     from rich.console import Console
 
-    from harness import data, registry, spec
+    from harness.loggers.parse import parse_loggers
     from harness.run.folder import ResultsFolder
-    from harness.run.limits import parse_memory, parse_timeout
-    from harness.run.plan import check_fit, make_plan
-    from harness.run.plan import fit as fit_to
+    from harness.run.request import make_request
     from harness.run.run import run as train
-    from harness.run.weights import read_weights
     from harness.show.progress import make_listener
     from harness.show.table import read_lines, remarks, results_table
 
-    timeout, timeouts = parse_timeout(options["timeout"])
-    chosen_spec = spec.load_spec(options["model"])
-    loaded = data.load(options["dataset"]) if options["fit"] else None
-    if loaded:
-        chosen_spec = fit_to(chosen_spec, loaded)
-    weights = options["initial_weights"]
-    given = read_weights(Path(weights), chosen_spec) if weights else None
-    chosen, skipped, known = registry.choose(options["backend"], options["plugin"] or [])
-    plan = make_plan(
-        chosen_spec,
-        options["dataset"],
-        chosen,
-        known,
-        initial=given.arrays if given else None,
-        timeout=timeout,
-        timeouts=timeouts,
-        memory=parse_memory(options["memory"]) if options["memory"] else None,
-        limit=not options["no_limit"],
-        **{name: options[name] for name in PLANNED},
-    )
+    loggers = parse_loggers(options.get("log_to"))
+    request = make_request(options)
     messages, output = Console(stderr=True), Console()
-    for info, reason in skipped:
+    for info, reason in request.skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
-    loaded = loaded or data.load(options["dataset"])
-    check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded, plan.target_accuracy)
     folder = folder or ResultsFolder(Path(options["out"]) if options["out"] else None)
     command = shlex.join(["python", "-m", "harness", *sys.argv[1:]])
-    listener = make_listener(messages, quiet)
-    rows = train(plan, loaded, folder, listener, {"command": command}, options)
+    listener = make_listener(messages, show.quiet)
+    rows = train(request.plan, request.dataset, folder, listener, {"command": command}, options)
+    page = write_page(folder.path)
+    logged = write_logs(folder.path, loggers)
     lines = read_lines(folder.path)
-    output.print(results_table(lines))
-    for remark in remarks(lines):
-        output.print(remark, markup=False, highlight=False)
-    output.print(f"\nResults: {folder.path}", markup=False, highlight=False, soft_wrap=True)
-    _write_report(folder.path)
-    if any(row["status"] not in ("ok", "skipped") for row in rows):
-        raise typer.Exit(4)
-    if not all(row["equivalent"] for row in rows if row["status"] == "ok"):
-        raise typer.Exit(1)
-
-
-def _write_report(folder: Path) -> None:
-    """Write the page beside the results; whatever goes wrong there costs nobody a measurement."""
-    from harness.show.page.build import write_report
-
-    page = folder / "report.html"
-    try:
-        write_report([folder], page)
-    except Exception as error:
-        print(f"no {page}: {type(error).__name__}: {error}", file=sys.stderr)
+    if show.as_json:
+        _print_json(folder.path, page, logged, remarks(lines))
     else:
-        print(f"Report:  {page}")
+        output.print(results_table(lines))
+        for remark in remarks(lines):
+            output.print(remark, markup=False, highlight=False)
+        output.print(f"\nResults: {folder.path}", markup=False, highlight=False, soft_wrap=True)
+        if page:
+            print(f"Report:  {page}")
+        for place in logged:
+            print(f"Logged:  {place}")
+    if code := exit_code(rows):
+        raise typer.Exit(code)
+
+
+def _print_json(
+    folder: Path, page: Path | None, logged: Sequence[str], remarks: Sequence[str]
+) -> None:
+    from harness.show.gather import read_run
+
+    report = {
+        "results": str(folder),
+        "report": str(page) if page else None,
+        "logged": list(logged),
+        "remarks": list(remarks),
+        "rows": read_run(folder).rows,
+    }
+    print(json.dumps(report, indent=2, ensure_ascii=False))

@@ -20,6 +20,7 @@ from harness.data.regression import load_regression
 from harness.data.synthetic import FORM, load_synthetic
 from harness.errors import DataError, did_you_mean
 
+OF_FILES = ("npz", "image-folder")  # kinds of which the rest of the name is a path
 _ABSENT = "not here yet; downloaded on first use"
 
 
@@ -61,9 +62,24 @@ def load(name: str) -> Dataset:
             return load_huggingface(name)
     except (OSError, MemoryError) as fault:
         raise DataError(f"dataset {name!r}: {str(fault) or 'not enough memory'}") from fault
+    raise _unknown(name)
+
+
+def refuse_unknown(name: str) -> None:
+    """See that there is a dataset, or a form of such, that is called so; nothing is read.
+
+    Raises `DataError`.
+    """
     known = [info.name for info in catalog()]
-    near = did_you_mean(kind, [name.partition(":")[0] for name in known])
-    raise DataError(
+    forms = [form.partition(":")[0] for form in known if ":" in form]
+    if name not in known and name.partition(":")[0] not in forms:
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> DataError:
+    known = [info.name for info in catalog()]
+    near = did_you_mean(name.partition(":")[0], [name.partition(":")[0] for name in known])
+    return DataError(
         f"unknown dataset {name!r}; known: {', '.join(known)}.{near} "
         "Try: python -m harness datasets"
     )

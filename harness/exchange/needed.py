@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from harness.errors import NotInstalledError
 
 # What is imported: the extra that brings it.
-EXTRAS = {"onnx": "onnx", "h5py": "keras-files", "hypothesis": "fuzz"}
+EXTRAS = {
+    "onnx": "onnx",
+    "h5py": "keras-files",
+    "hypothesis": "fuzz",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
+}
 
 
 def needed(name: str) -> ModuleType:
@@ -23,7 +31,21 @@ def needed(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise NotInstalledError(
-            f'this needs {name}, which is not installed. Try: pip install "cnn-harness'
-            f'[{EXTRAS[name]}]"'
-        ) from None
+        raise _missing(name) from None
+
+
+def see_installed(name: str) -> None:
+    """See that `needed` will find a package later, without importing it now.
+
+    Raises:
+        NotInstalledError: as `needed`.
+
+    """
+    if importlib.util.find_spec(name) is None:
+        raise _missing(name)
+
+
+def _missing(name: str) -> NotInstalledError:
+    return NotInstalledError(
+        f'this needs {name}, which is not installed. Try: pip install "cnn-harness[{EXTRAS[name]}]"'
+    )

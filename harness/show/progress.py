@@ -36,13 +36,25 @@ class Clock:
         """Return the time left as `m:ss`; unknown before the first block."""
         if self.begun is None or not self.done:
             return "-:--"
-        seconds = (self.now() - self.begun) * max(self.total - self.done, 0) / self.done
-        minutes, seconds = divmod(round(seconds), 60)
-        return (
-            f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-            if minutes >= 60
-            else (f"{minutes}:{seconds:02}")
-        )
+        return duration((self.now() - self.begun) * max(self.total - self.done, 0) / self.done)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `m:ss`, or `h:mm:ss`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{seconds:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def what_is_trained(plan: Plan) -> str:
+    """Return what a plan is of, in a sentence."""
+    training = plan.spec.training
+    return (
+        f"{plan.spec.name} on {plan.dataset}: {_count(training.epochs, 'epoch')}, "
+        f"{_count(len(plan.seeds), 'seed')}, batch {training.batch_size}, {plan.precision}, "
+        f"{_count(plan.threads, 'thread')}, {plan.environment} environment"
+    )
 
 
 class PlainProgress(Listener):
@@ -58,12 +70,7 @@ class PlainProgress(Listener):
         """Say what is run, and where the results go."""
         self.plan = plan
         self.width = max(len(info.label) for info in plan.backends) + 4
-        training = plan.spec.training
-        self.say(
-            f"{plan.spec.name} on {plan.dataset}: {_count(training.epochs, 'epoch')}, "
-            f"{_count(len(plan.seeds), 'seed')}, batch {training.batch_size}, {plan.precision}, "
-            f"{_count(plan.threads, 'thread')}, {plan.environment} environment"
-        )
+        self.say(what_is_trained(plan))
         self.say(f"results: {path}")
 
     def phase(self, label: str, phase: str) -> None:

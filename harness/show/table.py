@@ -128,15 +128,16 @@ def _table(lines: Sequence[Line], with_limit: bool) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     fastest = next((line for line in lines if line.comparable), None)
     for line in lines:
-        cells = _cells(line, fastest)
-        share = line.typical("fraction_of_limit") if len(cells) > 4 else None
+        found = cells(line, fastest)
+        share = line.typical("fraction_of_limit") if len(found) > 4 else None
         if with_limit and share is not None:
-            cells.append(f"{100 * share:.0f}")
-        table.add_row(*cells)
+            found.append(f"{100 * share:.0f}")
+        table.add_row(*found)
     return table
 
 
-def _cells(line: Line, fastest: Line | None) -> list[str | Text]:
+def cells(line: Line, fastest: Line | None) -> list[str | Text]:
+    """Return a line's fields, column by column; the first four only, where no seed ended well."""
     status = next((row["status"] for row in line.rows if row["status"] != "ok"), "ok")
     if not line.finished:
         return [line.backend, line.device, "", Text(status, "red")]

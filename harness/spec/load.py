@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def parse_spec(text: str, source: str) -> Spec:
 
     """
     try:
-        data = _tuples(tomllib.loads(text))
+        data = as_tuples(tomllib.loads(text))
     except RecursionError:
         raise SpecError(source, ["not valid TOML: nested too deeply"]) from None
     except tomllib.TOMLDecodeError as error:
@@ -102,26 +102,34 @@ def parse_spec(text: str, source: str) -> Spec:
 
 def spec_from_json(text: str) -> Spec:
     """Return the spec whose `model_dump_json` is `text`: how one is handed to a worker."""
-    return Spec.model_validate(_tuples(json.loads(text)))
+    return Spec.model_validate(as_tuples(json.loads(text)))
 
 
-def _tuples(value: Any) -> Any:
+def as_tuples(value: Any) -> Any:
     """TOML has arrays, the strict spec has tuples; nothing else is converted."""
     if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
+        return {key: as_tuples(item) for key, item in value.items()}
     if isinstance(value, int) and value.bit_length() > 63:
         raise ValueError("an integer of more than 64 bits")
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def describe_errors(error: ValidationError) -> list[str]:
-    """One line per mistake: its path, the value received, what is allowed."""
+def describe_errors(
+    error: ValidationError,
+    fields_beside: Callable[[tuple[int | str, ...]], list[str]] | None = None,
+) -> list[str]:
+    """One line per mistake: its path, the value received, what is allowed.
+
+    `fields_beside` returns the fields of the part in which an unknown one lies; a spec's, if not
+    given.
+    """
+    fields_beside = fields_beside or _fields_beside
     lines = []
     for item in error.errors(include_url=False)[:MAX_LISTED]:
         path = _path(item["loc"])
         if item["type"] == "extra_forbidden":
             field = str(item["loc"][-1])
-            allowed = _fields_beside(item["loc"])
+            allowed = fields_beside(item["loc"])
             hint = did_you_mean(field, allowed)
             lines.append(f"{path}: unknown field; allowed: {', '.join(allowed)}.{hint}")
         elif item["type"] == "missing":

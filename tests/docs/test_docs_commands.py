@@ -37,6 +37,7 @@ RUN = {
     "export": 0,
     "export-onnx": 0,
     "history": 0,
+    "init": 0,
     "import-onnx": 0,
     "machine": 0,
     "models": 0,
@@ -49,6 +50,7 @@ PARSED = {
     "ab": "starts dozens of workers with frameworks; tests/verdict runs it with fakes",
     "calibrate": "as ab",
     "check": "takes frameworks up a ladder; tests/check and tests/backends run it",
+    "doctor": "imports frameworks; tests/terminal runs it with fakes",
     "explain": "starts a framework; test_docs_learning.py runs the one whose figures are printed",
     "fuzz": "takes ten minutes; tests/fuzz runs it with fewer specs",
     "import-keras": "needs a file that Keras wrote; tests/exchange makes some",
@@ -154,6 +156,8 @@ def test_it_does_what_it_says(command, workshop, monkeypatch, capsys):
     words = of_harness(command)
     if words[0] in ("export-onnx", "import-onnx"):
         pytest.importorskip("onnx")
+    if "--log-to" in words:
+        pytest.importorskip("tensorboard")
     if words[0] == "plot":
         pytest.importorskip("matplotlib")
     monkeypatch.chdir(workshop)
@@ -184,6 +188,8 @@ def test_what_is_no_command_of_the_harness_is_known_too(command, monkeypatch):
             assert set(names) <= set(" ".join(phony).split())
         case ("pip", "install", *wanted):
             check_requirements([one for one in wanted if one not in ("-e", "-c")])
+        case ("harness", option):
+            assert option in [name for one in get_command(app).params for name in one.opts]
         case ("python", "-m", "pytest", *paths):
             assert all(path in ELSEWHERE or (ROOT / path).exists() for path in paths)
         case ("python", "-m", module, *options) if module.startswith("benchmarks."):

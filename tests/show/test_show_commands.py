@@ -51,14 +51,14 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_read(tmp_pa
 
 
 def test_a_page_that_fails_costs_no_run(tmp_path, capsys, monkeypatch):
-    from harness.commands.run import _write_report
+    from harness.commands.ending import write_page
     from harness.show.page import build
 
     def fail(*_):
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr(build, "write_report", fail)
-    _write_report(tmp_path)
+    assert write_page(tmp_path) is None
     assert capsys.readouterr().err == f"no {tmp_path / 'report.html'}: RuntimeError: no such luck\n"
 
 

@@ -1,0 +1,1 @@
+"""What keeps the harness from working or measuring well here, and what mends it."""

@@ -1,0 +1,84 @@
+"""From what is asked for, option by option, to a plan and its data: the one way to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import data, registry
+from harness.data import Dataset
+from harness.registry import BackendInfo
+from harness.run.limits import parse_memory, parse_timeout
+from harness.run.plan import Plan, check_fit, make_plan
+from harness.run.plan import fit as fit_to
+from harness.run.weights import read_weights
+from harness.spec import infer, load_spec
+
+# Options that `make_plan` has by the same name.
+PLANNED = (
+    "device seeds epochs batch_size precision environment threads block_steps save_weights silence "
+    "retries target_accuracy"
+).split()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run on what, and the backends that were left out, each with the reason."""
+
+    plan: Plan
+    dataset: Dataset
+    skipped: tuple[tuple[BackendInfo, str], ...]
+
+
+def make_request(
+    options: Mapping[str, Any],
+    known: Sequence[BackendInfo] | None = None,
+    load: Callable[[str], Dataset] | None = None,
+    *,
+    without_unable: bool = False,
+) -> Request:
+    """Read, choose, plan and load; `options` are those of `harness run`, by their names in Python.
+
+    `known` are the registered backends, where they are known already; `load` returns a dataset by
+    its name. With `without_unable`, backends that cannot compute in the precision asked for are
+    left out, as long as others can.
+
+    Raises:
+        UsageError: an option, the spec or the dataset is wrong, or they do not fit each other.
+        NotInstalledError: a backend that was named in full is not installed.
+        WorkerError: a plug-in cannot be asked what it is.
+
+    """
+    load = load or data.load
+    timeout, timeouts = parse_timeout(options["timeout"])
+    spec = load_spec(options["model"])
+    loaded = load(options["dataset"]) if options["fit"] else None
+    if loaded:
+        spec = fit_to(spec, loaded)
+    weights = options["initial_weights"]
+    given = read_weights(Path(weights), spec) if weights else None
+    plugins = options["plugin"] or []
+    chosen, skipped, everyone = registry.choose(options["backend"], plugins, known)
+    if without_unable:
+        able = [info for info in chosen if options["precision"] in info.precisions]
+        unable = [info for info in chosen if info not in able]
+        if able:
+            reason = f"cannot compute in {options['precision']}"
+            chosen, skipped = able, [*skipped, *((info, reason) for info in unable)]
+    plan = make_plan(
+        spec,
+        options["dataset"],
+        chosen,
+        everyone,
+        initial=given.arrays if given else None,
+        timeout=timeout,
+        timeouts=timeouts,
+        memory=parse_memory(options["memory"]) if options["memory"] else None,
+        limit=not options["no_limit"],
+        **{name: options[name] for name in PLANNED},
+    )
+    loaded = loaded or load(options["dataset"])
+    check_fit(plan.spec, infer(plan.spec).output_shape[0], loaded, plan.target_accuracy)
+    return Request(plan, loaded, tuple(skipped))
