@@ -67,6 +67,7 @@ class Journal:
         """
         self.path = path
         self.rows: dict[Key, Place] = {}
+        self.of_seed: dict[int, list[Key]] = {}
         self.superseded: list[Place] = []
         if head is not None:
             path.unlink(missing_ok=True)
@@ -132,6 +133,8 @@ class Journal:
             before = self.rows.get(key)
             if before is not None and before.status != "planned" and before.worker < place.worker:
                 self.superseded.append(before)
+            if before is None:
+                self.of_seed.setdefault(key.seed, []).append(key)
             self.rows[key] = place
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:

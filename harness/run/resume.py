@@ -127,8 +127,8 @@ def refuse_other_versions(bench: Bench) -> None:
 
 def next_round(bench: Bench, seed: int) -> int:
     """Return the number of the first round of a seed that nothing is to be paired with."""
-    places = [place for key, place in bench.journal.rows.items() if key.seed == seed]
-    if all(place.is_open for place in places):
+    journal = bench.journal
+    if all(journal.rows[key].is_open for key in journal.of_seed[seed]):
         return 0
     own = (row for row in bench.folder.samples() if row["seed"] == str(seed))
     return 1 + max((int(row["round"]) for row in own if row["phase"] == "train"), default=-1)

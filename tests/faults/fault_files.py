@@ -271,7 +271,7 @@ def odd_table(content: bytes, choices: Choices) -> bytes:
             row[:] = [choices.pick(["", "x", '"a\nb"', '"' + "z" * 200_000, "\0", "\r"])]
         elif deed == 8:  # few bytes that many cells could be made of
             rows[0] += [f"c{number}" for number in range(choices.pick([10, 3000]))]
-            rows += [["x"]] * choices.pick([1, 3000])
+            rows += [["x"] for _ in range(choices.pick([1, 3000]))]
         else:
             rows.remove(row)
             rows = rows or [[]]

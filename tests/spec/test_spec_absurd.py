@@ -184,6 +184,6 @@ def test_a_key_of_thousands_of_parts_is_refused_in_little_memory(text):
 
 
 def test_words_with_dots_are_no_such_key():
-    words = ".".join(["a"] * 20) + ". " + " . ".join(["b"] * 20)
+    words = ".".join(["a"] * 20) + ", " + " . ".join(["b"] * 20)
     text = net(FLATTEN, DENSE).replace('name = "net"', f'name = "net"\ndescription = "{words}"')
     assert parse_spec(text, "net").description == words
