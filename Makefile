@@ -57,7 +57,7 @@ lock: $(VENV)-supply/installed
 	$(VENV)-supply/bin/python .ci/lock.py constraints.txt requirements.lock
 
 audit: $(VENV)-supply/installed
-	$(VENV)-supply/bin/pip-audit --require-hashes --disable-pip -r requirements.lock
+	$(VENV)-supply/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 sbom: $(VENV)-supply/installed
 	$(VENV)-supply/bin/cyclonedx-py requirements --pyproject pyproject.toml --of JSON -o sbom.cdx.json requirements.lock

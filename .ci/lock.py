@@ -3,6 +3,7 @@
 And those that they need on Linux, but not where the tests were run: the CUDA libraries of PyTorch.
 
     python .ci/lock.py constraints.txt requirements.lock
+    python .ci/lock.py --check constraints.txt requirements.lock   # only see that it is of these
 
 For each Python below, pip is asked which file it would install on Linux x86-64, and for the SHA-256
 of that; nothing is installed. The lock names versions and hashes and no place: where the files come
@@ -66,10 +67,25 @@ def hashes(wanted: list[str], python: str) -> dict[str, set[str]]:
     }
 
 
+def check(wanted: list[str], target: Path) -> None:
+    """See that a lock has all that is wanted, a hash for each line, and no address."""
+    text = target.read_text()
+    entries = [entry for entry in text.replace("\\\n", " ").splitlines() if entry[:1] != "#"]
+    locked = {canonical(entry.split()[0]) for entry in entries}
+    if missing := [pin for pin in wanted if canonical(pin) not in locked]:
+        sys.exit(f"{target} is older than the constraints: {', '.join(missing)}. Try: make lock")
+    if unsafe := [entry for entry in entries if "--hash=sha256:" not in entry or "//" in entry]:
+        sys.exit(f"{target}: {unsafe[0]}: no hash, or an address")
+
+
 def main() -> None:
     """Ask for each Python, and write what all of them found."""
-    source, target = map(Path, sys.argv[1:3])
+    *option, source, target = sys.argv[1:]
+    source, target = Path(source), Path(target)
     wanted, together = pins(source), dict[str, set[str]]()
+    if option:
+        check(wanted, target)
+        return
     for python in PYTHONS:
         for name, found in hashes(wanted, python).items():
             together.setdefault(name, set()).update(found)

@@ -32,6 +32,9 @@ TAGGED = {  # what may lie between a field and those within it, but is no field
 # 40 kB, took 1.6 GB. No part is looked at twice from the same place.
 PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
 LONG_KEY = re.compile(rf"(?<![\w-]){PART}(?:[ \t]*+\.[ \t]*+{PART}){{32}}")
+MAX_DOTS = (
+    20_000  # in keys, numbers and words; each may be a table, of a kilobyte while it is parsed
+)
 MAX_LISTED = 100  # mistakes; beyond these the file is no spec
 
 
@@ -86,6 +89,8 @@ def parse_spec(text: str, source: str) -> Spec:
         SpecError: with one line per mistake.
 
     """
+    if text.count(".") > MAX_DOTS:
+        raise SpecError(source, [f"no spec: it has more than {MAX_DOTS} dots"])
     if LONG_KEY.search(text):
         raise SpecError(source, ["not valid TOML: nested too deeply"])
     try:

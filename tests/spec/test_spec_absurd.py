@@ -183,6 +183,16 @@ def test_a_key_of_thousands_of_parts_is_refused_in_little_memory(text):
         tracemalloc.stop()
 
 
+def test_tables_within_tables_by_the_thousand_are_refused_in_little_memory():
+    text = "".join(f"[a{n}{'.a' * 30}]\n" for n in range(1000))
+    tracemalloc.start()
+    try:
+        assert problems(text) == ["no spec: it has more than 20000 dots"]
+        assert tracemalloc.get_traced_memory()[1] < MEMORY
+    finally:
+        tracemalloc.stop()
+
+
 def test_words_with_dots_are_no_such_key():
     words = ".".join(["a"] * 20) + ", " + " . ".join(["b"] * 20)
     text = net(FLATTEN, DENSE).replace('name = "net"', f'name = "net"\ndescription = "{words}"')
