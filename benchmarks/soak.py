@@ -25,6 +25,7 @@ from harness.run.folder import read_rows
 COLUMNS = ("seconds", "rss_bytes", "files", "processes", "cells_ended")
 INTERVAL = 5.0
 MOST_GROWTH = 0.02  # of resident memory
+PATIENCE = 600.0  # seconds for the end; four workers that are busy may need a minute or two
 SPARE = 4_000_000  # bytes; less than that is the allocator's whim
 Sample = dict[str, float]
 
@@ -102,7 +103,7 @@ def main() -> None:
             sys.exit(f"the run ended by itself, with {process.returncode}")
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(120)
+        process.wait(PATIENCE)
     statuses = {row["status"] for row in read_rows(results / "summary.csv")}
     problems = verdict(samples, statuses)
     first, last = samples[0], samples[-1]
