@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11.14", "3.12.12", "3.13.9")  # the newest of each, as some packages refuse the first
 # glibc 2.28 and all older ones: pip takes those that are named, and no others.
 PLATFORMS = (
     *(f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)),
@@ -94,7 +94,8 @@ def main() -> None:
     found_names = {canonical(name) for name in together}
     if missing := [pin for pin in wanted if canonical(pin) not in found_names]:
         sys.exit(f"not found: {', '.join(missing)}")
-    text = HEAD.format(pythons=" and ".join([", ".join(PYTHONS[:-1]), PYTHONS[-1]]))
+    minors = [python.rpartition(".")[0] for python in PYTHONS]
+    text = HEAD.format(pythons=" and ".join([", ".join(minors[:-1]), minors[-1]]))
     for name in sorted(together, key=str.lower):
         text += " \\\n    ".join([name, *(f"--hash=sha256:{h}" for h in sorted(together[name]))])
         text += "\n"

@@ -113,8 +113,9 @@ READERS = {
     "an idx file": Reader(fault_files.idx, read_images, DataError, "in-idx3-ubyte"),
     "an idx file in gzip": Reader(fault_files.idx_gz, read_images, DataError, "in.gz"),
     "an npz file": Reader(fault_files.npz, read_data, DataError, "in.npz", times=4 * 1032),
-    "a folder of results": Reader(fault_files.results, read_results, UsageError, ""),
-    "a history": Reader(fault_files.history, read_history, UsageError, "in.csv"),
+    # Rows may lack 100,000 fields in all.
+    "a folder of results": Reader(fault_files.results, read_results, UsageError, "", 12 * MB),
+    "a history": Reader(fault_files.history, read_history, UsageError, "in.csv", 12 * MB),
     "a journal": Reader(fault_files.journal, read_journal, UsageError, "journal.jsonl"),
     "an ONNX file": Reader(fault_files.onnx_file, import_onnx, UsageError, "in.onnx", 20 * MB),
     "a Keras file": Reader(fault_files.keras_file, import_keras, UsageError, "in.keras", 40 * MB),
