@@ -8,7 +8,7 @@ from fault_runs import paths
 from fault_watch import WATCH
 
 SHORT = 200  # inputs for each reader
-KILLS = 4  # of runs with true workers; of those with fake ones, five times as many
+KILLS = 2  # of runs with true workers; of those with fake ones, five times as many
 COUNTS: list[str] = []  # what was read, for the summary at the end
 
 

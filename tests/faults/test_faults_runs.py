@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 def test_a_worker_that_holds_too_much_memory_is_ended(tmp_path, monkeypatch):
     monkeypatch.setenv("FAULT", "left:train:1:hoards")
-    go(tmp_path / "out", memory=600_000_000)
+    go(tmp_path / "out", memory=300_000_000)
     assert statuses(tmp_path / "out", "left") == ["ok", "out-of-memory"]
     assert statuses(tmp_path / "out", "right") == ["ok", "ok"]
     assert "--memory" in row(tmp_path / "out", "left", 1)["error"]

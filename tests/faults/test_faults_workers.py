@@ -91,7 +91,7 @@ def test_a_crash_in_any_phase_costs_its_own_cell_only(tmp_path, at_length, alone
 
 
 def test_whatever_a_worker_says_costs_its_own_cell_only(tmp_path, monkeypatch, alone):
-    monkeypatch.setattr(process, "LAST_SECONDS", 1.0)
+    monkeypatch.setattr(process, "LAST_SECONDS", 0.5)
     monkeypatch.setattr(process, "ASKED_SECONDS", 0.5)
     lies = {f"does_{name}": found for name, found in LIES.items()}
     go(tmp_path / "out", *lies, "right")
