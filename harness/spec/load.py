@@ -32,9 +32,7 @@ TAGGED = {  # what may lie between a field and those within it, but is no field
 # 40 kB, took 1.6 GB. No part is looked at twice from the same place.
 PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
 LONG_KEY = re.compile(rf"(?<![\w-]){PART}(?:[ \t]*+\.[ \t]*+{PART}){{32}}")
-MAX_DOTS = (
-    20_000  # in keys, numbers and words; each may be a table, of a kilobyte while it is parsed
-)
+MAX_DOTS = 20_000  # each may be that of a table, which takes a kilobyte while it is parsed
 MAX_LISTED = 100  # mistakes; beyond these the file is no spec
 
 
@@ -112,7 +110,7 @@ def parse_spec_json(text: str, source: str) -> Spec:
 
     """
     try:
-        data = _tuples(json.loads(text))
+        data = as_tuples(json.loads(text))
     except RecursionError:
         raise SpecError(source, ["no JSON of a spec: nested too deeply"]) from None
     except ValueError as error:
