@@ -4,13 +4,16 @@ VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: run test lint docs clean help
+.PHONY: run test lint docs lock audit sbom clean help
 
 help:
 	@echo "make run    install into $(VENV), then train and time all backends; ARGS='--model mnist-1conv'"
 	@echo "make test   install, then run the tests; ARGS='-k digits'"
 	@echo "make lint   install, then ruff and mypy"
 	@echo "make docs   install, then build the documentation as a site, in site/"
+	@echo "make lock   write requirements.lock: constraints.txt with the hashes of all wheels"
+	@echo "make audit  look up known weaknesses of what requirements.lock pins"
+	@echo "make sbom   write sbom.cdx.json: what requirements.lock pins, in CycloneDX"
 	@echo "make clean  remove $(VENV) and site/"
 
 run: $(VENV)/installed
@@ -49,5 +52,20 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install -c constraints.txt -e '.[all,test,docs]'
 	touch $@
 
+# Tools that look at what is installed have an environment of their own, as what they need is no part of it.
+lock: $(VENV)-supply/installed
+	$(VENV)-supply/bin/python .ci/lock.py constraints.txt requirements.lock
+
+audit: $(VENV)-supply/installed
+	$(VENV)-supply/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+
+sbom: $(VENV)-supply/installed
+	$(VENV)-supply/bin/cyclonedx-py requirements --pyproject pyproject.toml --of JSON -o sbom.cdx.json requirements.lock
+
+$(VENV)-supply/installed: .ci/supply.txt
+	$(PYTHON) -m venv $(VENV)-supply
+	$(VENV)-supply/bin/python -m pip install -r .ci/supply.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) site
+	rm -rf $(VENV) $(VENV)-supply site

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.sheets import safe_cells
 
 
 def check_place(path: Path) -> None:
@@ -70,7 +71,7 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
                 writer.writeheader()
             elif not _ends_in_newline(path, end):
                 file.write("\r\n")
-            writer.writerows(rows)
+            writer.writerows(map(safe_cells, rows))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

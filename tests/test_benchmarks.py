@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from benchmarks import growth, markdown, overhead, plot
+from benchmarks import growth, markdown, overhead, plot, soak
 from harness.spec import load_spec
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -112,3 +112,28 @@ def test_a_heading_names_machine_and_date():
     assert re.search(
         r"\d+ cores of .+ GiB, Python 3\.\d+\.\d+, \d{4}-\d\d-\d\d:$", markdown.heading()
     )
+
+
+def test_the_load_is_measured_over_a_whole_run_and_one_that_goes_on():
+    command = [sys.executable, "-m", "benchmarks.load", "--cells", "60"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert "60 cells" in done.stdout, done.stderr
+    assert "to the first block, gone on" in done.stdout
+
+
+def soaked(**grown: float) -> list[dict[str, float]]:
+    """Samples of a long run, in which some figures grow by so much in all."""
+    base = {"rss_bytes": 2e8, "files": 20, "processes": 5, "cells_ended": 0}
+    return [
+        {k: v + n * grown.get(k, 0) / 39 for k, v in base.items()}
+        | {"cells_ended": n, "seconds": n}
+        for n in range(40)
+    ]
+
+
+def test_what_grows_in_a_long_run_is_named():
+    assert soak.verdict(soaked(), {"ok", "interrupted"}) == []
+    assert "rss_bytes grew" in soak.verdict(soaked(rss_bytes=5e7), {"ok"})[0]
+    assert "files grew" in soak.verdict(soaked(files=10), {"ok"})[0]
+    assert "cells that are crashed" in soak.verdict(soaked(), {"ok", "crashed"})[0]
+    assert "nothing can be said" in soak.verdict(soaked()[:5], {"ok"})[0]

@@ -20,6 +20,7 @@ FRAMEWORKS = frozenset("tensorflow keras torch jax jaxlib flax optax".split())
 RANK = {
     "": 0,  # harness/__init__.py
     "errors": 1,
+    "sheets": 1,
     "output": 2,
     "spec": 2,
     "data": 2,

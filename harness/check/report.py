@@ -15,6 +15,7 @@ from harness.machine import commit, describe_machine
 from harness.run.cell import Cell
 from harness.run.checked import network_hash
 from harness.run.folder import ResultsFolder, now
+from harness.sheets import safe_cells
 from harness.spec import infer
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class CheckFolder(ResultsFolder):
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             writer.writeheader()
             for backend in report["backends"]:
-                writer.writerows({**report, **backend, **rung} for rung in backend["rungs"])
+                writer.writerows(
+                    safe_cells({**report, **backend, **rung}) for rung in backend["rungs"]
+                )
         self.write_json("check.json", report)
         return report
 

@@ -63,6 +63,8 @@ def load_npz(name: str) -> Dataset:
                 arrays = _load(_check(archive), key_of("npz", file_state(path)))
         except _DAMAGE as fault:
             raise DataError(f"damaged, or no .npz file: {fault}") from fault
+        except OSError as fault:  # also where a damaged directory points to before the file
+            raise DataError(f"cannot be read: {fault.strerror or fault}") from fault
         return build_from(name, arrays, _classes(arrays["train_labels"], arrays["test_labels"]))
 
 

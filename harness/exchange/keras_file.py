@@ -21,6 +21,7 @@ from harness.exchange.hdf5 import read_groups
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MAX_CONFIG = 16 * 2**20
+MAX_CONFIG_RATIO = 64  # of what it unpacks to; as Python objects it takes thirty times as much
 MAX_WEIGHTS = 2**32
 MAX_RATIO = 4  # of what the weights unpack to: they are noise, and Keras does not pack them
 # All that zipfile, struct and zlib are known to raise for bytes that are no zip archive.
@@ -42,7 +43,7 @@ def read_archive(path: Path) -> tuple[dict[str, Any], bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             size = path.stat().st_size
-            text = _member(archive, CONFIG, MAX_CONFIG)
+            text = _member(archive, CONFIG, min(MAX_CONFIG, MAX_CONFIG_RATIO * size + 2**20))
             content = _member(archive, WEIGHTS, min(MAX_WEIGHTS, MAX_RATIO * size + 2**20))
         config = json.loads(text)
     except UsageError as error:

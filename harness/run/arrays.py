@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness.data import Dataset
 from harness.data.augment import augment
 from harness.errors import DataError
+from harness.run.durable import storing
 from harness.spec import Augment, Spec
 
 Array = NDArray[Any]
@@ -47,13 +48,18 @@ def write_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
     """Put each array at `folder/NAME.npy`; a worker reads them without a copy in between.
 
     One that is mapped from such a file, whole, is only linked to.
+
+    Raises:
+        StorageError: the disk of the temporary files is full.
+
     """
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
-        if isinstance(array, np.memmap) and _is_whole_file(array):
-            path.symlink_to(Path(str(array.filename)).absolute())
-        else:
-            np.save(path, array, allow_pickle=False)
+        with storing(path):
+            if isinstance(array, np.memmap) and _is_whole_file(array):
+                path.symlink_to(Path(str(array.filename)).absolute())
+            else:
+                np.save(path, array, allow_pickle=False)
 
 
 def _is_whole_file(array: np.memmap[Any, Any]) -> bool:

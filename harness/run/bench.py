@@ -6,7 +6,9 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from harness.errors import WorkerError
 from harness.machine import commit
 from harness.registry import BackendInfo
 from harness.run.cell import Cell
+from harness.run.durable import storing
 from harness.run.folder import SUPERSEDED, ResultsFolder, now
 from harness.run.journal import Journal, Key
 from harness.run.limit import beside_limit, training_limit
@@ -27,6 +30,8 @@ from harness.run.plan import Plan
 from harness.spec import infer, initial_parameters
 
 Row = dict[str, Any]
+QUICK_SECONDS = 0.05  # a summary that is written in less is written at every change
+PAUSE = 20.0  # times as long as writing takes, between two writings of another
 
 
 @dataclass
@@ -34,7 +39,9 @@ class Bench:
     """What the phases of a run share.
 
     `scratch` is a folder that ends with the run, for its data and for what frameworks leave
-    behind. `peaks` are the limits of each device, where they are known.
+    behind. `peaks` are the limits of each device, where they are known. `moved` counts the
+    superseded rows whose samples have been moved. `summary.csv` `is_stale` where the journal knows
+    more.
     """
 
     plan: Plan
@@ -46,6 +53,10 @@ class Bench:
     peaks: Mapping[Device, Peaks] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
     block_steps: int = 1
+    moved: int = 0
+    is_stale: bool = False
+    written_at: float = -inf
+    writing_seconds: float = 0.0
 
     @property
     def journal(self) -> Journal:
@@ -68,7 +79,7 @@ class Bench:
         except WorkerError as error:
             self.fail(cell, error)
             return False
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             # Whatever a backend answers, it must not end the others.
             problem = f"{type(error).__name__}: {error}"
             with suppress(OSError), cell.worker.log.open("a", encoding="utf-8") as log:
@@ -122,21 +133,16 @@ class Bench:
         return journal.workers(info.backend, info.variant, device) + 1
 
     def plan_rows(self, devices: Iterable[Device]) -> None:
-        """Put a row for every planned cell on disk."""
+        """Put a row for every planned cell on disk that has none yet."""
         cells = [(info, device) for info in self.plan.backends for device in devices]
-        self.journal.add(
-            {
-                "backend": info.backend,
-                "variant": info.variant,
-                "device": device,
-                "seed": seed,
-                "worker": 0,
-                "status": "planned",
-            }
+        keys = [
+            Key(info.backend, info.variant, device, seed)
             for seed in self.plan.seeds
             for info, device in cells
-        )
-        self.write_summary()
+        ]
+        if missing := [key for key in keys if key not in self.journal.rows]:
+            self.journal.add({**key._asdict(), "worker": 0, "status": "planned"} for key in missing)
+            self.write_summary()
 
     def note_status(
         self, seed: int, cells: Iterable[Cell], facts: Row, status: str | None = None
@@ -144,22 +150,35 @@ class Bench:
         """Put a row of each of these cells on disk, which holds from now on.
 
         Its status is how the cell has ended, if none is given.
+        `summary.csv` follows at once, or, where there are so many rows that writing all of them
+        takes long, after a pause; see `finish_summary`.
         """
         common = {**self._trained(), "seed": seed, **facts}
         given = {} if status is None else {"status": status}
         self.journal.add({**common, **self._row(cell), **given} for cell in cells)
-        self.write_summary()
+        self.is_stale = True
+        since = monotonic() - self.written_at
+        if self.writing_seconds < QUICK_SECONDS or since > PAUSE * self.writing_seconds:
+            self.write_summary()
+
+    def finish_summary(self) -> None:
+        """Have `summary.csv` say what the journal does."""
+        if self.is_stale:
+            self.write_summary()
 
     def write_summary(self) -> None:
         """Make the tables of rows anew from the journal."""
-        common = self._trained()
+        begun, common = monotonic(), self._trained()
         journal, folder = self.journal, self.folder
         folder.write_summary({**common, **row} for row in journal.current())
         if journal.superseded:
             place = folder.path / SUPERSEDED
-            place.mkdir(exist_ok=True)
+            with storing(place):
+                place.mkdir(exist_ok=True)
             rows = map(journal.read, journal.superseded)
             folder.write_summary(({**common, **row} for row in rows), place)
+        self.written_at, self.is_stale = monotonic(), False
+        self.writing_seconds = self.written_at - begun
 
     def _row(self, cell: Cell) -> Row:
         """Return what a cell knows, beside the limit of its device where that is known."""

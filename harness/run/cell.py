@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from harness.contract import Device, Setting
 from harness.errors import WorkerError
 from harness.registry import BackendInfo
+from harness.run.durable import storing
 from harness.run.environment import worker_environment
 from harness.run.figures import prediction_figures, training_figures
 from harness.run.folder import ResultsFolder
@@ -41,6 +42,19 @@ class Side:
 
 
 DEFAULT_SIDE = Side()
+
+
+def figure(fields: Fields, name: str) -> float | None:
+    """Return a number that a worker answered, None where it has none to tell.
+
+    Raises:
+        WorkerError: it is no number, which no table could be read with.
+
+    """
+    value = fields[name]
+    if value is None or type(value) is float or (type(value) is int and abs(value) < 2**63):
+        return value
+    raise WorkerError(f"an answer of no use: {name} is {value!r:.60}, no number")
 
 
 @dataclass
@@ -140,7 +154,7 @@ class Cell:
     ) -> tuple[float, NDArray[np.float64]]:
         """Train one block; return its seconds and the loss of each step, as `train`."""
         fields, arrays = self.ask("train", {"order": order, "rates": rates})
-        self.gauges = {name: fields[name] for name in GAUGES if name in fields}
+        self.gauges = {name: figure(fields, name) for name in GAUGES if name in fields}
         seconds, losses = float(fields["seconds"]), arrays["losses"]
         if losses.shape != rates.shape:
             raise WorkerError(
@@ -194,11 +208,13 @@ def _start_worker(
     side: Side = DEFAULT_SIDE,
 ) -> WorkerProcess:
     name = label.replace(" ", "_")
+    with storing(scratch):
+        own = tempfile.mkdtemp(prefix=f"{name}-", dir=scratch)
     environment = {
         **worker_environment(plan.environment, plan.threads, info.tuned),
         **variables,
         **side.environment,
-        "TMPDIR": tempfile.mkdtemp(prefix=f"{name}-", dir=scratch),
+        "TMPDIR": own,
     }
     log = folder.logs / f"{name}.log"
     return WorkerProcess(label, log, environment, plan.threads, side.python, plan.memory)
@@ -232,13 +248,14 @@ def end_import(cell: Cell) -> None:
 
     """
     answer, _ = cell.worker.receive(cell.plan.limits.seconds("prepare", is_warm=False))
-    versions: dict[str, str] = answer["versions"]
-    cell.devices = {found["kind"]: found["name"] for found in reversed(answer["devices"])}
+    versions = {str(name): str(version) for name, version in answer["versions"].items()}
+    devices = reversed(answer["devices"])
+    cell.devices = {str(found["kind"]): str(found["name"]) for found in devices}
     cell.facts |= {
         "framework_version": next(iter(versions.values()), ""),
         "versions": json.dumps(versions),
         "device_name": cell.devices.get(cell.device, ""),
-        "import_seconds": answer["seconds"],
+        "import_seconds": figure(answer, "seconds"),
     }
 
 
@@ -253,4 +270,4 @@ def open_cell(cell: Cell, folder: ResultsFolder, data: Path) -> None:
         source=str((folder.models / f"{name.replace('-', '_')}.py").absolute()),
         data=str(data),
     )
-    cell.facts["build_seconds"] = answer["seconds"]
+    cell.facts["build_seconds"] = figure(answer, "seconds")

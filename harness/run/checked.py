@@ -9,6 +9,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from harness.sheets import plain_text
 from harness.spec import Spec
 
 CHECKS = Path("results") / "checks"
@@ -51,7 +52,10 @@ def _checks(folder: Path) -> Iterator[list[Row]]:
     for path in folder.glob("*/check.csv"):
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                yield list(csv.DictReader(file))
+                yield [
+                    {name: plain_text(text or "") for name, text in row.items() if name}
+                    for row in csv.DictReader(file)
+                ]
         except (OSError, ValueError, csv.Error):
             continue
 

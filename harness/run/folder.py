@@ -21,6 +21,7 @@ from harness.run.durable import (
     whole_lines,
 )
 from harness.run.journal import JOURNAL, Journal
+from harness.sheets import plain_text, safe_cells
 
 SCHEMA_VERSION = 1
 
@@ -48,6 +49,7 @@ TEXT_COLUMNS = frozenset(
     "backend_b role added_at kind revision against verdict".split()
 )
 
+MOST_LACKING = 100_000  # of one table: a byte for a row must not become a thousand fields
 
 SUPERSEDED = "superseded"
 
@@ -149,7 +151,7 @@ class ResultsFolder:
         """
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.sample_columns)
-        writer.writerows({"run_id": self.run_id, **row} for row in rows)
+        writer.writerows(safe_cells({"run_id": self.run_id, **row}) for row in rows)
         self._samples.append(text.getvalue().encode())
 
     def write_summary(self, rows: Iterable[Mapping[str, Any]], folder: Path | None = None) -> None:
@@ -174,7 +176,8 @@ class ResultsFolder:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             for row in rows:
-                writer.writerow({"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **row})
+                whole = {"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **row}
+                writer.writerow(safe_cells(whole))
 
         replace_file((folder or self.path) / name, write)
 
@@ -290,19 +293,33 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             names = next(csv.reader([head]), [])
             if "run_id" not in names:
                 raise ValueError("there is no column run_id")
-            reader = csv.DictReader(whole_lines(file, len(names)), names)
-            return [
-                {name: _value(name, text) for name, text in row.items() if name} for row in reader
-            ]
+            if len({*names}) < len(names):
+                raise ValueError("two columns have the same name")
+            return list(_rows(csv.reader(whole_lines(file, len(names))), names))
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"cannot read {path}: {error}. Try: a folder that a run wrote") from None
 
 
-def _value(name: str, text: str | None) -> Any:
+def _rows(lines: Iterable[list[str]], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    blank, lacking = dict.fromkeys(filter(None, names)), 0
+    for fields in filter(None, lines):
+        lacking += max(len(names) - len(fields), 0)
+        if lacking > MOST_LACKING:
+            raise ValueError(f"its rows lack more than {MOST_LACKING} fields")
+        given = zip(names, fields, strict=False)
+        yield {**blank, **{name: _value(name, text) for name, text in given if name}}
+
+
+def _value(name: str, text: str) -> Any:
     if not text:
         return None
     if name in TEXT_COLUMNS:
-        return text
+        return plain_text(text)
     if name in ("equivalent", "dirty"):
         return text == "True"
-    return int(text) if text.lstrip("-").isdecimal() else float(text)
+    if not text.lstrip("-").isdecimal():
+        return float(text)
+    number = int(text)
+    if abs(number) >= 2**63:
+        raise ValueError(f"{name} is a number of {len(text)} digits")
+    return number

@@ -24,7 +24,7 @@ from harness.run.agreement import CHECK_IMAGES, check_parameters
 from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench, Row
 from harness.run.blocks import turns
-from harness.run.cell import Cell, open_cell
+from harness.run.cell import Cell, figure, open_cell
 from harness.run.folder import ResultsFolder, now
 from harness.run.limit import beside_limit, prediction_limit
 from harness.run.listener import Listener
@@ -216,8 +216,8 @@ def _predict(
 
 def _measure_memory(cell: Cell) -> None:
     fields, _ = cell.ask("memory")
-    cell.results["peak_host_bytes"] = fields["host"]
-    cell.results["peak_device_bytes"] = fields["device"]
+    cell.results["peak_host_bytes"] = figure(fields, "host")
+    cell.results["peak_device_bytes"] = figure(fields, "device")
 
 
 def _figures(seconds: NDArray[np.float64], size: int) -> Row:

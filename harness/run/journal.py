@@ -20,6 +20,7 @@ from harness.run.durable import AppendFile
 JOURNAL = "journal.jsonl"
 SCHEMA_VERSION = 1
 OPEN = frozenset({"planned", "running", "interrupted"})  # a resumed run trains these
+HEAD = {"run_id": str, "identity": dict, "request": dict}  # in the first line
 
 Row = dict[str, Any]
 
@@ -66,6 +67,7 @@ class Journal:
         """
         self.path = path
         self.rows: dict[Key, Place] = {}
+        self.of_seed: dict[int, list[Key]] = {}
         self.superseded: list[Place] = []
         if head is not None:
             path.unlink(missing_ok=True)
@@ -89,7 +91,13 @@ class Journal:
                     break  # cut short
                 try:
                     self._take(json.loads(line), begin, len(line))
-                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                except (
+                    ValueError,
+                    LookupError,
+                    TypeError,
+                    AttributeError,
+                    RecursionError,
+                ) as error:
                     raise UsageError(
                         f"{self.path}, line {number}: no row of a journal ({error!r:.200}). "
                         "Try: --out, for a new run"
@@ -103,18 +111,30 @@ class Journal:
 
     def _take(self, content: Row, begin: int, length: int) -> None:
         """Note one line."""
+        if not isinstance(content, dict):
+            raise TypeError("no object")
         if not self.head:
             if content["journal"] != SCHEMA_VERSION:
                 raise ValueError(f"journal {content['journal']}; known: {SCHEMA_VERSION}")
+            for name, kind in HEAD.items():
+                if not isinstance(content[name], kind):
+                    raise TypeError(f"{name} is no {kind.__name__}")
             self.head = content
         elif "event" in content:
-            self.head |= content.get("facts", {})
+            facts = content["facts"]
+            if HEAD.keys() & facts.keys():
+                raise ValueError("a fact that takes the place of what was asked for")
+            self.head |= facts
         else:
-            key = Key.of(content)
-            place = Place(str(content["status"]), int(content["worker"]), begin, length)
+            key, worker = Key.of(content), content["worker"]
+            if [type(part) for part in (*key, worker)] != [str, str, str, int, int]:
+                raise TypeError("a cell is three texts and two whole numbers")
+            place = Place(str(content["status"]), worker, begin, length)
             before = self.rows.get(key)
             if before is not None and before.status != "planned" and before.worker < place.worker:
                 self.superseded.append(before)
+            if before is None:
+                self.of_seed.setdefault(key.seed, []).append(key)
             self.rows[key] = place
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.run.folder import SAMPLE_COLUMNS, ResultsFolder
+from harness.sheets import safe_cells
 
 PAIR_COLUMNS = (
     "run_id role backend_a backend_b pair measure first seconds_a seconds_b log_ratio rounds "
@@ -52,22 +53,24 @@ class PairsFolder(ResultsFolder):
         for measure in measures:
             a, b = pair.seconds.get(measure, (None, None))
             self._pair_writer.writerow(
-                {
-                    "run_id": self.run_id,
-                    "role": role,
-                    "backend_a": pair.labels[0],
-                    "backend_b": pair.labels[1],
-                    "pair": pair.number,
-                    "measure": measure,
-                    "first": pair.first,
-                    "seconds_a": a,
-                    "seconds_b": b,
-                    "log_ratio": pair.log_ratios.get(measure),
-                    "rounds": pair.rounds.get(measure),
-                    "started_at": pair.started_at,
-                    "status": "failed" if pair.failed else "ok",
-                    "error": pair.failed,
-                }
+                safe_cells(
+                    {
+                        "run_id": self.run_id,
+                        "role": role,
+                        "backend_a": pair.labels[0],
+                        "backend_b": pair.labels[1],
+                        "pair": pair.number,
+                        "measure": measure,
+                        "first": pair.first,
+                        "seconds_a": a,
+                        "seconds_b": b,
+                        "log_ratio": pair.log_ratios.get(measure),
+                        "rounds": pair.rounds.get(measure),
+                        "started_at": pair.started_at,
+                        "status": "failed" if pair.failed else "ok",
+                        "error": pair.failed,
+                    }
+                )
             )
         self._pairs.flush()
 

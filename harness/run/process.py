@@ -18,12 +18,14 @@ import psutil
 from numpy.typing import NDArray
 
 from harness.errors import MessageError, WorkerError
+from harness.run.durable import storing
 from harness.run.guarded import GUARDIAN
 from harness.run.messages import Arrays, read_message, write_message
 
 LOG_TAIL_LINES = 12
 END_SECONDS = 10.0
 LAST_SECONDS = 2.0  # from the end of its pipe to that of the process
+ASKED_SECONDS = 2.0  # from SIGTERM to SIGKILL
 WATCH_SECONDS = 1.0  # between two looks at a worker's memory, where that is limited
 MOST_LOG_BYTES = 64 * 2**20
 KEPT_LOG_BYTES = 2**20  # of its end, and as much of its beginning
@@ -106,10 +108,12 @@ class WorkerProcess:
     ) -> None:
         self.label = label
         self.log = log
+        with storing(log):
+            log_file = log.open("ab")
         command_reader, command_writer = os.pipe()
         answer_reader, answer_writer = os.pipe()
         try:
-            with log.open("ab") as log_file:
+            with log_file:
                 self.process = subprocess.Popen(
                     [
                         *(python, "-m", "harness.run.worker"),
@@ -256,7 +260,7 @@ class WorkerProcess:
         if self.ended:
             return
         # The worker goes at the first signal, its own children perhaps only at the second.
-        for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, END_SECONDS)):
+        for number, patience in ((signal.SIGTERM, ASKED_SECONDS), (signal.SIGKILL, END_SECONDS)):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, number)
             with suppress(subprocess.TimeoutExpired):

@@ -21,6 +21,7 @@ from harness.run.folder import now
 from harness.run.identity import differences, refuse_changed
 from harness.run.journal import Key
 from harness.run.limit import beside_limit
+from harness.sheets import plain_text
 
 PREPARATION = ("compile", "warmup")  # phases that belong to a worker, not to a seed
 
@@ -44,9 +45,10 @@ def take_up(bench: Bench, what: Mapping[str, Any]) -> None:
 
 
 def set_aside(bench: Bench) -> None:
-    """Move what workers measured that others have taken the place of, where there is any."""
-    if bench.journal.superseded:
+    """Move what workers measured that others have taken the place of, where there is more of it."""
+    if len(bench.journal.superseded) > bench.moved:
         bench.folder.set_aside(lambda row: _is_replaced(bench, row))
+        bench.moved = len(bench.journal.superseded)
 
 
 def _is_replaced(bench: Bench, row: Mapping[str, str]) -> bool:
@@ -69,7 +71,8 @@ def _is_superseded(bench: Bench, row: Mapping[str, str]) -> bool:
 
 def key_of_sample(row: Mapping[str, Any]) -> Key:
     """Return the cell that a sample is of."""
-    return Key(row["backend"], row["variant"] or "", row["device"], int(row["seed"]))
+    backend, variant, device = (plain_text(row[name]) for name in ("backend", "variant", "device"))
+    return Key(backend, variant, device, int(row["seed"]))
 
 
 def _interrupted(bench: Bench, keys: Iterable[Key]) -> list[dict[str, Any]]:
@@ -124,8 +127,8 @@ def refuse_other_versions(bench: Bench) -> None:
 
 def next_round(bench: Bench, seed: int) -> int:
     """Return the number of the first round of a seed that nothing is to be paired with."""
-    places = [place for key, place in bench.journal.rows.items() if key.seed == seed]
-    if all(place.is_open for place in places):
+    journal = bench.journal
+    if all(journal.rows[key].is_open for key in journal.of_seed[seed]):
         return 0
     own = (row for row in bench.folder.samples() if row["seed"] == str(seed))
     return 1 + max((int(row["round"]) for row in own if row["phase"] == "train"), default=-1)

@@ -65,6 +65,7 @@ def run(
         if left:
             find_limits(bench)
             _all_seeds(bench)
+            bench.finish_summary()
         return list(bench.journal.current())
     except KeyboardInterrupt as error:
         kept = f"interrupted; what was measured before is in {folder.path}"
@@ -90,13 +91,16 @@ def run(
 def _begin(
     bench: Bench, what: Mapping[str, Any], machine: Mapping[str, Any], request: Mapping[str, Any]
 ) -> None:
-    """Begin the journal with all that is planned, or take up the one that is there."""
+    """Begin the journal with all that is planned, or take up the one that is there.
+
+    One may have been cut short before all was in it that is planned.
+    """
     if bench.folder.journal is not None:
         take_up(bench, what)
-        return
-    bench.folder.write_json("machine.json", machine)
-    bench.folder.write_json("spec.json", bench.plan.spec.model_dump(mode="json"))
-    bench.folder.begin_journal({"begun_at": now(), "identity": what, "request": dict(request)})
+    else:
+        bench.folder.write_json("machine.json", machine)
+        bench.folder.write_json("spec.json", bench.plan.spec.model_dump(mode="json"))
+        bench.folder.begin_journal({"begun_at": now(), "identity": what, "request": dict(request)})
     bench.plan_rows(wanted_devices(bench.plan.device))
 
 
@@ -177,6 +181,7 @@ def _noting(bench: Bench, seed: int, cells: Sequence[Cell], facts: Row) -> Itera
                 cell.outcome = ("interrupted", str(error) or "by Ctrl-C")
         wanted = [cell for cell in cells if bench.is_wanted(cell.info, cell.device, seed)]
         bench.note_status(seed, wanted, facts)
+        bench.finish_summary()
         raise
 
 

@@ -13,7 +13,7 @@ from harness.errors import WorkerError
 from harness.run.arrays import EPOCH_IMAGES, write_epoch
 from harness.run.bench import Bench
 from harness.run.blocks import Block, training_blocks, turns
-from harness.run.cell import Cell, Fields
+from harness.run.cell import Cell, Fields, figure
 from harness.run.folder import now
 from harness.run.listener import Progress
 from harness.run.weights import write_weights
@@ -181,20 +181,19 @@ def _evaluate(
     arrays = {} if rows is None else {"rows": rows}
     size = bench.plan.spec.training.batch_size
     fields, _ = cell.ask("evaluate", arrays, split=split, batch_size=size)
-    scores = {name: fields[name] for name in SCORES}
+    found = {name: figure(fields, name) for name in (*SCORES, "images", "seconds")}
     phase = "test" if rows is None else "validation"
     bench.sample(
         cell,
         phase,
         seed=seed,
         epoch=epoch + 1,
-        images=fields["images"],
-        seconds=fields["seconds"],
         started_at=started_at,
-        **scores,
+        **found,
     )
-    bench.listener.evaluated(cell.label, seed, epoch + 1, phase, fields["loss"], fields["accuracy"])
-    return fields
+    loss, accuracy = float(fields["loss"]), found["accuracy"]
+    bench.listener.evaluated(cell.label, seed, epoch + 1, phase, loss, accuracy)
+    return found
 
 
 def _predict(bench: Bench, seed: int) -> None:
@@ -238,9 +237,9 @@ def _predict(bench: Bench, seed: int) -> None:
 
 def _measure_memory(cell: Cell) -> None:
     fields, _ = cell.ask("memory")
-    cell.results["peak_host_bytes"] = fields["host"]
-    cell.results["peak_device_bytes"] = fields["device"]
-    cell.results["gpu_process_bytes"] = fields["process"]
+    cell.results["peak_host_bytes"] = figure(fields, "host")
+    cell.results["peak_device_bytes"] = figure(fields, "device")
+    cell.results["gpu_process_bytes"] = figure(fields, "process")
 
 
 def _save_weights(bench: Bench, cell: Cell, seed: int) -> None:

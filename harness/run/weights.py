@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import harness
 from harness.errors import SpecError, UsageError
 from harness.output import write_whole
-from harness.spec import Spec, infer, spec_from_json
-from harness.spec.load import describe_errors
+from harness.spec import Spec, infer, parse_spec_json
 
 Array = NDArray[Any]
 
@@ -118,16 +116,9 @@ def _spec_within(path: Path, text: str | None) -> Spec:
     if len(text) > MAX_SPEC_BYTES:
         raise UsageError(f"{path}: its spec is longer than {MAX_SPEC_BYTES} bytes. {advice}")
     try:
-        spec = spec_from_json(text)
-        infer(spec)
-    except ValidationError as error:
-        problem = describe_errors(error)[0]
+        return parse_spec_json(text, str(path))
     except SpecError as error:
         problem = error.problems[0]
-    except (ValueError, RecursionError) as error:
-        problem = f"no JSON of a spec ({error})"
-    else:
-        return spec
     raise UsageError(f"{path}: its spec is not valid: {problem}. {advice}")
 
 

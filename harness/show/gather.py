@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import SpecError, UsageError
 from harness.run.folder import SAMPLE_COLUMNS, SUMMARY_COLUMNS, read_rows
 from harness.show.table import Line, Row, label_of, lines_of
-from harness.spec import Spec, library, load_spec, spec_from_json
+from harness.spec import Spec, library, load_spec, parse_spec_json
 
 SETTING = ("model", "dataset", "batch_size", "precision", "environment", "threads", "epochs")
 MACHINE = ("command", "cpu", "memory_bytes", "system", "python", "harness")  # what a page asks for
@@ -199,13 +199,13 @@ def _whole(rows: Iterable[Row], columns: Iterable[str]) -> list[Row]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _read_spec(path: Path) -> Spec | None:
     try:
-        return spec_from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, HarnessError):
+        return parse_spec_json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError, SpecError):
         return None

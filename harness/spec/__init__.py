@@ -26,7 +26,7 @@ from harness.spec.layers import (
     LayerNorm,
     MaxPool,
 )
-from harness.spec.load import library, load_spec, parse_spec, spec_from_json
+from harness.spec.load import library, load_spec, parse_spec, parse_spec_json, spec_from_json
 from harness.spec.model import Spec
 from harness.spec.network import infer
 from harness.spec.nodes import Address, Block, Network, Node, Parameter, Part, addresses
@@ -87,6 +87,7 @@ __all__ = [
     "onnx_graph",
     "parameters_hash",
     "parse_spec",
+    "parse_spec_json",
     "prediction_costs",
     "spec_from_json",
     "stage_items",

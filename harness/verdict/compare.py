@@ -12,7 +12,7 @@ import numpy as np
 from harness.errors import UsageError, did_you_mean
 from harness.run.figures import median_interval
 from harness.verdict.accuracy import judge_accuracy
-from harness.verdict.files import CellKey, Run, RunCell, read_side
+from harness.verdict.files import CellKey, Run, RunCell, is_figure, read_side
 from harness.verdict.judge import ALPHA, Judgement, Limits, Verdict, judge, planned
 from harness.verdict.report import Finding, Report
 
@@ -260,7 +260,10 @@ def ab_command(key: CellKey, measure: str, old: RunCell, new: RunCell) -> str:
 def _accuracy(question: Question, pairs: Sequence[Pair], margin: float, questions: int) -> Finding:
     """Judge the accuracy: seeds are what it varies with, so they are its pairs."""
     place, key, measure = question
-    left, right = ({row["seed"]: row["test_accuracy"] for row in cell.rows} for cell in pairs[0])
+    left, right = (
+        {row["seed"]: row["test_accuracy"] for row in cell.rows if is_figure(row["test_accuracy"])}
+        for cell in pairs[0]
+    )
     seeds = [seed for seed in left if seed in right]
     sides = {"new": [right[s] for s in seeds], "old": [left[s] for s in seeds]}
     found = judge_accuracy(sides, margin)

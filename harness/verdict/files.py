@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from harness.errors import UsageError
 from harness.run.durable import whole_lines
 from harness.run.folder import read_rows
+from harness.sheets import plain_text
 
 Row = Mapping[str, Any]
 NEEDED = (
@@ -28,7 +30,7 @@ NAMES = "run_id backend variant device phase".split()
 FIGURES = "seed round block images seconds".split()
 PHASES = ("train", "predict")
 CHUNK = 20_000  # rows held as text at a time
-ROUNDS, BLOCKS = 1 << 20, 1 << 16  # make one whole number of seed, round and call
+SEEDS, ROUNDS, BLOCKS = 1 << 24, 1 << 20, 1 << 16  # make one number of seed, round and call
 
 
 class CellKey(NamedTuple):
@@ -92,11 +94,16 @@ class RunCell:
 
     def typical(self, column: str) -> float | None:
         """Return the median of a column over the seeds that ended well."""
-        found = [r[column] for r in self.rows if r["status"] == "ok" and r.get(column) is not None]
+        found = [r[column] for r in self.rows if r["status"] == "ok" and is_figure(r.get(column))]
         return float(np.median(found)) if found else None
 
 
 Run = dict[CellKey, RunCell]
+
+
+def is_figure(value: Any) -> bool:
+    """Whether there is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def read_side(place: Path) -> list[Run]:
@@ -133,6 +140,8 @@ def _read_run(path: Path, runs: dict[str, Run]) -> None:
     cells: dict[tuple[str, ...], RunCell] = {}
     for row in rows:
         key = CellKey(**{name: _plain(row[name]) for name in CellKey._fields})
+        if not isinstance(key.batch_size, int):
+            raise UsageError(f"{path}: batch_size {key.batch_size!r} is no whole number")
         cell = runs.setdefault(str(row["run_id"]), {}).setdefault(key, RunCell())
         cell.rows.append(row)
         cells[str(row["run_id"]), key.backend, key.variant, key.device] = cell
@@ -154,7 +163,7 @@ def _read_samples(path: Path, cells: Mapping[tuple[str, ...], RunCell]) -> None:
             whole = whole_lines(file, len(header))
             while lines := list(islice(whole, CHUNK)):
                 for (*cell_name, phase), own in _by_cell(lines, names).items():
-                    cell = cells.get(tuple(cell_name))
+                    cell = cells.get(tuple(map(plain_text, cell_name)))
                     if cell is not None and phase in PHASES:
                         _add(cell, phase, _numbers(own, figures))
     except (OSError, ValueError, IndexError, csv.Error) as error:
@@ -194,8 +203,11 @@ def _without_collection() -> Iterator[None]:
 
 
 def _add(cell: RunCell, phase: str, columns: NDArray[np.float64]) -> None:
-    seeds, rounds, blocks = columns[:3].astype(np.int64)
     images, seconds = columns[3:]
+    is_sound = (columns[:3] >= -1).all() and (columns[:3] < [[SEEDS], [ROUNDS], [BLOCKS]]).all()
+    if not is_sound or not (images > 0).all() or not np.isfinite(seconds).all():
+        raise ValueError("a seed, round, block, number of images or time is out of range")
+    seeds, rounds, blocks = columns[:3].astype(np.int64)
     keys = (seeds * ROUNDS + rounds) * BLOCKS
     if phase == "train":
         cell.train.add(keys, seconds / images)

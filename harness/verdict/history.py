@@ -20,7 +20,7 @@ import numpy as np
 from harness.errors import NotInstalledError, UsageError
 from harness.output import append_rows
 from harness.run.folder import now, read_rows
-from harness.verdict.files import CellKey, Run, RunCell, read_side
+from harness.verdict.files import CellKey, Run, RunCell, is_figure, read_side
 
 FOLDER = Path("results") / "history"
 MEASURES = {  # whether more of it is better
@@ -81,13 +81,20 @@ def read(folder: Path = FOLDER) -> list[dict[str, Any]]:
         UsageError: a file in it is no history.
 
     """
-    rows = [
-        row
-        for path in sorted(folder.glob("*.csv"))
-        for row in read_rows(path)
-        if row["verdict"]  # the last column: a line that a crash cut short has none
-    ]
+    rows = [row for path in sorted(folder.glob("*.csv")) for row in _rows_of(path)]
     return sorted(rows, key=lambda row: str(row["started_at"]))
+
+
+def _rows_of(path: Path) -> list[dict[str, Any]]:
+    rows = read_rows(path)
+    if rows and (lacking := [name for name in COLUMNS if name not in rows[0]]):
+        raise UsageError(f"{path} is no history: there is no column {lacking[0]}")
+    # In the last column, a line that a crash cut short has nothing.
+    rows = [row for row in rows if row["verdict"]]
+    for row in rows:
+        if not isinstance(row["batch_size"], int):
+            raise UsageError(f"{path}: batch_size {row['batch_size']!r} is no whole number")
+    return rows
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -131,7 +138,7 @@ def _ab_rows(path: Path) -> Iterator[dict[str, Any]]:
         found = json.loads(path.read_text(encoding="utf-8"))
         old, new = found["sides"]["A"], found["sides"]["B"]
         findings = {finding["measure"]: finding for finding in found["findings"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} is no verdict of harness ab: {error!r}") from None
     pairs = [r for r in read_rows(path.with_name("pairs.csv")) if r.get("role") != "control"]
     seconds: dict[str, list[float]] = {}
@@ -203,7 +210,7 @@ def trends(rows: Sequence[Mapping[str, Any]], measure: str) -> list[Trend]:
     """Return the trend of `measure` in every cell that has it, by machine and cell."""
     found: defaultdict[tuple[str, tuple[str, ...]], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        if row.get(measure) is not None:
+        if is_figure(row.get(measure)):
             cell = tuple("" if row.get(c) is None else str(row[c]) for c in CELL)
             found[str(row["machine_key"]), cell].append(row)
     return [Trend(machine, cell, measure, own) for (machine, cell), own in sorted(found.items())]

@@ -345,3 +345,14 @@ def test_what_no_archive_of_its_length_can_hold_is_refused_before_it_is_allocate
     path = hostile(tmp_path, content, zipfile.ZIP_STORED)
     declare_size(path, b"x_train.npy", len(content) - 100 + 39_200_000)
     refuse_cheaply(path, "'x_train': damaged: .* bytes cannot be packed into")
+
+
+def test_a_directory_that_points_to_before_the_file_is_refused(tmp_path):
+    path = Path(save(tmp_path).removeprefix("npz:"))
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    (offset,) = struct.unpack("<I", content[end + 16 : end + 20])
+    content[end + 16 : end + 20] = struct.pack("<I", offset + 100_000)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"own\.npz: (cannot be read|damaged)"):
+        load(f"npz:{path}")

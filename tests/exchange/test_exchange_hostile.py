@@ -421,6 +421,9 @@ def test_a_zip_bomb_is_refused(tmp_path):
     assert "unpacks to more than" in refusal(import_keras, path)
     path = archive(tmp_path / "bomb.keras", " " * (keras_file.MAX_CONFIG + 1), b"")
     assert "config.json unpacks to more than" in refusal(import_keras, path)
+    path = archive(tmp_path / "bomb.keras", "[" + "[]," * 4_000_000 + "0]", b"")
+    assert path.stat().st_size < 20_000, "as objects, it would take hundreds of megabytes"
+    assert "config.json unpacks to more than" in refusal(import_keras, path)
 
 
 def test_a_truncated_keras_file_is_refused(tmp_path):

@@ -1,8 +1,9 @@
 """Backends that make faults: the NumPy reference, which does what FAULT says, where it says so.
 
 FAULT is `backend:place:seed:deed`: `left:train:1:segfault`. The place is a method of the backend or
-its session; the seed is that of the last reset, and `*` is any; the deed is a function below. With
-`:once` behind it, it is done only if the file FAULT_ONCE is not there yet.
+its session, `import` for the first; the seed is that of the last reset, `*` is any; the deed is a
+function below. With `:once` behind it, it is done only if the file FAULT_ONCE is not there yet. A
+backend called `does_train_segfault` does so without being told.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import numpy as np
 
 from backends.numpy_backend import NumpyBackend, NumpySession
 from harness.contract import import_source
+from harness.run.agreement import CHECK_IMAGES
 from harness.run.messages import MARK, write_message
 
 SLEEP = 3600.0
+OWN = "does_"
 
 
 def pipe() -> int:
@@ -70,18 +73,20 @@ def runs_out():
     np.ones(2**31, np.int8)
 
 
-def hangs():
-    time.sleep(SLEEP)
-
-
 def hangs_deaf():
-    """Hang, deaf to SIGTERM, as is a child."""
+    """Hang, deaf to SIGTERM, as is a child; say so."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = os.fork()
     if child == 0:
         time.sleep(SLEEP)
-    Path(os.environ["FAULT_PIDS"]).write_text(f"{os.getpid()} {child}")
+    announce(child)
     time.sleep(SLEEP)
+
+
+def announce(*others: int) -> None:
+    """Note which processes are not to outlive the run."""
+    with Path(os.environ["FAULT_PIDS"]).open("a") as file:
+        file.write(" ".join(map(str, (os.getpid(), *others))) + "\n")
 
 
 def babbles():
@@ -92,7 +97,26 @@ def babbles():
 def stammers():
     """Say half of a message, and no more."""
     os.write(pipe(), MARK + bytes(7))
+    announce()
     time.sleep(SLEEP)
+
+
+def claims():
+    """Announce a million losses, send ten, and die."""
+    header = (
+        b'{"id": %d, "status": "ok", "seconds": 1, "arrays": [["losses", "float64", [1000000]]]}'
+    )
+    header %= asked()
+    os.write(pipe(), MARK + len(header).to_bytes(8, "big") + header + bytes(80))
+    os._exit(6)
+
+
+def asked() -> int:
+    """The number of the question that is being answered."""
+    frame = sys._getframe()
+    while "fields" not in frame.f_locals:
+        frame = frame.f_back
+    return int(frame.f_locals["fields"]["id"])
 
 
 def breaks_off():
@@ -122,9 +146,9 @@ def impersonates():
 
 
 def chatters():
-    """Print a gigabyte."""
+    """Print so many megabytes as FAULT_CHATTER says."""
     line = b"chatter " * 2**17
-    for _ in range(2**10):
+    for _ in range(int(os.environ["FAULT_CHATTER"])):
         os.write(1, line)
 
 
@@ -144,7 +168,7 @@ def orphans():
     child = os.fork()
     if child == 0:
         time.sleep(SLEEP)
-    Path(os.environ["FAULT_PIDS"]).write_text(f"{os.getpid()} {child}")
+    announce(child)
     os._exit(5)
 
 
@@ -155,6 +179,13 @@ class FaultySession(NumpySession):
     def act(self, place: str) -> None:
         log(f"{place} {self.seed}")
         act(self.name, place, self.seed)
+
+    def spoilt(self, place: str) -> str:
+        """How what is returned from there is to be spoilt, if it is."""
+        found = (
+            f for f in faults_of(self.name) if f[1:3] in ([place, str(self.seed)], [place, "*"])
+        )
+        return next((fault[3] for fault in found), "")
 
     def load(self, images, targets):
         self.act("load")
@@ -168,16 +199,12 @@ class FaultySession(NumpySession):
     def train(self, order, learning_rates, masks=None):
         self.act("train")
         losses = super().train(order, learning_rates, masks)
-        return self.spoil(losses)
-
-    def spoil(self, losses):
-        kind, place, seed, deed, *_ = (os.environ.get("FAULT", "") + "::::").split(":")
-        if (kind, place, seed) == (self.name, "losses", str(self.seed)):
-            return {"nan": losses * np.nan, "inf": losses + np.inf, "few": losses[:-1]}[deed]
-        return losses
+        spoilt = {"nan": losses * np.nan, "inf": losses + np.inf, "few": losses[:-1]}
+        return spoilt.get(self.spoilt("losses"), losses)
 
     def predict(self, images):
-        self.act("predict")
+        # Of one image, of what is compared with the reference, of a batch of the test set.
+        self.act({1: "predict", CHECK_IMAGES: "agree"}.get(len(images), "evaluate"))
         return super().predict(images)
 
     def gradients(self, images, targets, masks=None):
@@ -189,18 +216,29 @@ class FaultySession(NumpySession):
         return super().state()
 
     def peak_device_bytes(self):
-        self.act("memory")
-        return super().peak_device_bytes()
+        spoilt = {"words": "12 MB", "huge": 10**30, "list": [1]}
+        return spoilt.get(self.spoilt("memory"), super().peak_device_bytes())
 
     def close(self):
         self.act("close")
         super().close()
 
 
+def faults_of(name: str) -> list[list[str]]:
+    """The faults of a backend, each as backend, place, seed, deed: FAULT's, and those of its name.
+
+    One called `does_PLACE_DEED` does so on seed 1, or, before there is a seed, at once.
+    """
+    found = [fault.split(":") for fault in os.environ.get("FAULT", "").split()]
+    if name.startswith(OWN):
+        _, place, deed = name.split("_", 2)
+        found += [[name, place, seed, deed] for seed in ("-", "1")]
+    return [fault for fault in found if fault[0] == name]
+
+
 def act(name: str, place: str, seed: int | str) -> None:
-    for fault in os.environ.get("FAULT", "").split():
-        kind, where, when, deed, *once = (*fault.split(":"),)
-        if kind == name and where == place and when in ("*", str(seed)):
+    for _, where, when, deed, *once in faults_of(name):
+        if where == place and when in ("*", str(seed)):
             if once:
                 if Path(os.environ["FAULT_ONCE"]).exists():
                     return
@@ -222,7 +260,7 @@ class Left(NumpyBackend):
 
     def prepare(self, variant, setting):
         log(f"backend {self.name}")
-        act(self.name, "prepare", "-")
+        act(self.name, "import", "-")
         super().prepare(variant, setting)
 
     def source(self, spec, variant):
@@ -230,6 +268,8 @@ class Left(NumpyBackend):
         return super().source(spec, variant)
 
     def versions(self):
+        if ["versions", "-", "list"] in [fault[1:] for fault in faults_of(self.name)]:
+            return ["1.0"]
         return {"fault": os.environ.get("FAULT_VERSION", "1.0")}
 
     def open(self, path, spec, variant, setting):
@@ -241,3 +281,10 @@ class Left(NumpyBackend):
 
 class Right(Left):
     name = "right"
+
+
+def __getattr__(name: str) -> type[Left]:
+    """Make the class of a backend called `does_...`, of which there are as many as faults."""
+    if not name.startswith(OWN):
+        raise AttributeError(name)
+    return type(name, (Left,), {"name": name})

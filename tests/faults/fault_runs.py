@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -11,7 +12,7 @@ import psutil
 from harness.data import load
 from harness.registry import BackendInfo
 from harness.run.folder import ResultsFolder, read_rows
-from harness.run.listener import Listener
+from harness.run.listener import Listener, Progress
 from harness.run.plan import make_plan
 from harness.run.run import run
 from harness.spec import parse_spec
@@ -51,7 +52,8 @@ def paths() -> str:
 
 
 def info(name: str) -> BackendInfo:
-    return BackendInfo(name, "", TARGETS[name], name != "numpy", (), {}, "pip install it")
+    target = TARGETS.get(name, f"fault_backends:{name}")
+    return BackendInfo(name, "", target, name != "numpy", (), {}, "pip install it")
 
 
 def plan_of(*names: str, model: str = MODEL, dataset: str = DATASET, **options):
@@ -60,10 +62,21 @@ def plan_of(*names: str, model: str = MODEL, dataset: str = DATASET, **options):
     return make_plan(parse_spec(model, "small"), dataset, known[:-1], known, **options)
 
 
-def go(out: Path, *names: str, resume: bool = False, **options) -> list[dict]:
+class Counting(Listener):
+    """Notes every block that is reported, which must be on disk by then."""
+
+    def __init__(self) -> None:
+        self.measured: list[tuple] = []
+
+    def trained(self, progress: Progress) -> None:
+        self.measured.append((progress.label, progress.seed, progress.epoch, progress.loss))
+
+
+def go(out: Path, *names: str, resume: bool = False, listener=None, **options) -> list[dict]:
     """Run `left` and `right`, or the named ones, or go on with that."""
     plan = plan_of(*(names or ("left", "right")), **options)
-    return run(plan, load(plan.dataset), ResultsFolder(out, resume=resume), Listener())
+    folder = ResultsFolder(out, resume=resume)
+    return run(plan, load(plan.dataset), folder, listener or Listener())
 
 
 def statuses(out: Path, backend: str) -> list[str]:
@@ -92,7 +105,9 @@ def _timeless(row: dict) -> dict:
     return {name: value for name, value in row.items() if name not in TIMINGS}
 
 
-def stored_blocks(out: Path, backend: str, seed: int) -> int:
+def stored_blocks(
+    out: Path, backend: str, seed: int, phases: Sequence[str] = ("train", "warmup")
+) -> int:
     """How many blocks of training, warm-up included, lie in the folder, with superseded ones.
 
     One that lies in both tables, because moving it was cut short, is one.
@@ -103,8 +118,7 @@ def stored_blocks(out: Path, backend: str, seed: int) -> int:
             found |= {
                 json.dumps(s)
                 for s in read_rows(path)
-                if (s["backend"], s["seed"]) == (backend, seed)
-                and s["phase"] in ("train", "warmup")
+                if (s["backend"], s["seed"]) == (backend, seed) and s["phase"] in phases
             }
     return len(found)
 

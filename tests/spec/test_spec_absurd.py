@@ -164,3 +164,36 @@ def test_the_absurd_is_refused_with_its_place_and_in_little_memory(text, line):
 def test_a_spec_at_the_limits_is_read():
     text = net({**residual(conv(padding="same")), "repeat": 999}, POOL)
     assert len(infer(parse_spec(text, "net")).nodes) == 1000
+
+
+KEYS = {
+    "bare": ".".join(["a"] * 20_000) + " = 1",
+    "a table": "[" + ".".join(["a"] * 20_000) + "]",
+    "quoted": " . ".join(['"a b"'] * 20_000) + " = 1",
+}
+
+
+@pytest.mark.parametrize("text", KEYS.values(), ids=KEYS)
+def test_a_key_of_thousands_of_parts_is_refused_in_little_memory(text):
+    tracemalloc.start()
+    try:
+        assert problems(text) == ["not valid TOML: nested too deeply"]
+        assert tracemalloc.get_traced_memory()[1] < MEMORY
+    finally:
+        tracemalloc.stop()
+
+
+def test_tables_within_tables_by_the_thousand_are_refused_in_little_memory():
+    text = "".join(f"[a{n}{'.a' * 30}]\n" for n in range(1000))
+    tracemalloc.start()
+    try:
+        assert problems(text) == ["no spec: it has more than 20000 dots"]
+        assert tracemalloc.get_traced_memory()[1] < MEMORY
+    finally:
+        tracemalloc.stop()
+
+
+def test_words_with_dots_are_no_such_key():
+    words = ".".join(["a"] * 20) + ", " + " . ".join(["b"] * 20)
+    text = net(FLATTEN, DENSE).replace('name = "net"', f'name = "net"\ndescription = "{words}"')
+    assert parse_spec(text, "net").description == words

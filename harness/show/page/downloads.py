@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.sheets import safe_table
 from harness.show.gather import Run
 
 PLAIN_BYTES = 400_000  # of a file; larger ones are compressed
@@ -36,9 +37,12 @@ def downloads(runs: Sequence[Run]) -> dict[str, list[Download]]:
     for run in runs:
         for name in FILES:
             try:
-                contents.append((run, name, (run.folder / name).read_bytes()))
-            except OSError:
+                content = (run.folder / name).read_bytes()
+                if FILES[name] == "text/csv":  # which people open in a spreadsheet
+                    content = safe_table(content)
+            except (OSError, ValueError):
                 continue
+            contents.append((run, name, content))
     room, found = ALL_BYTES, {str(run.folder): dict[str, Download]() for run in runs}
     for run, name, content in sorted(contents, key=lambda item: len(item[2])):
         href, saved = _link(content, name)
