@@ -89,7 +89,9 @@ class Step:
     measure_of_rounding: Measure = relative_difference
 
 
-ILL_CONDITIONED = "some are more than the fixed {:.0e}, all within what rounding makes of the reference"
+ILL_CONDITIONED = (
+    "some are more than the fixed {:.0e}, all within what rounding makes of the reference"
+)
 
 
 @dataclass

@@ -190,8 +190,13 @@ def test_what_is_no_command_of_the_harness_is_known_too(command, monkeypatch):
             check_requirements([one for one in wanted if one not in ("-e", "-c")])
         case ("harness", option):
             assert option in [name for one in get_command(app).params for name in one.opts]
-        case ("python", "-m", "pytest", *paths):
+        case ("python", "-m", "pytest", *rest):
+            paths = [word for word in rest if word.startswith("tests")]
+            assert paths
             assert all(path in ELSEWHERE or (ROOT / path).exists() for path in paths)
+            own = (ROOT / "tests" / "faults" / "conftest.py").read_text()
+            options = {word for word in rest if word.startswith("-")} - {"-k", "-m", "--basetemp"}
+            assert all(f'"{option}"' in own for option in options)
         case ("python", "-m", module, *options) if module.startswith("benchmarks."):
             check_script(module, options, monkeypatch)
         case ("python", script, *options) if (ROOT / script).is_file():
