@@ -288,8 +288,8 @@ def _padding(node: Node) -> list[str]:
 
 def _is_large(node: Node, mixed: bool) -> bool:
     """Whether a dense layer is worth a class of its own; in bfloat16 torch itself asks oneDNN."""
-    is_dense = isinstance(node.layer, Dense) and not mixed
-    return is_dense and node.input_shape[0] * node.output_shape[0] >= LARGE
+    # By its operations, two for each weight: in a block, sizes may be names of arguments.
+    return isinstance(node.layer, Dense) and not mixed and node.flops >= 2 * LARGE
 
 
 def _constructor(node: Node, mixed: bool) -> tuple[str, list[str]] | None:
