@@ -86,7 +86,7 @@ class Slower(Steady):
 
 class CrashingSession(SteadySession):
     def train(self, order, learning_rates, masks=None):
-        if self.noise.uniform() < 0.02:
+        if self.noise.uniform() < 0.2:  # one call in five: no comparison gets past that
             os._exit(3)
         return super().train(order, learning_rates, masks)
 
