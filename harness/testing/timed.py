@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ class TimedModel:
             self.cell.worker.close()
             self.cell = None
 
-    def _call(self, name: str, action: Any) -> None:
+    def _call(self, name: str, action: Callable[[int], float]) -> None:
         """Do it as often as it takes to last long beside the clock; the mean is what it took."""
         if name not in self.repeats:
             fastest = min(action(1) for _ in range(WARM_UP))

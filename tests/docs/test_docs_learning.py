@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from docs_pages import ROOT, fences, pages
 
-from backends.numpy_backend import NumpyBackend
 from harness.contract import Setting
 from harness.spec import load_spec
 
@@ -46,6 +45,9 @@ class Paper:
     """The network on paper, computed by the reference backend from its spec."""
 
     def __init__(self, given: dict[str, np.ndarray], place: Path) -> None:
+        # Not above: other tests see that their process imports no backend.
+        from backends.numpy_backend import NumpyBackend
+
         backend = NumpyBackend()
         source = place / "pencil.py"
         source.write_text(backend.source(SPEC, ""), encoding="utf-8")
