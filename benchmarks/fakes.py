@@ -6,7 +6,7 @@ What is left when it takes the place of `WorkerProcess` is the harness: plan, jo
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -76,6 +76,9 @@ class FakeWorker:
         """Send and receive."""
         self.send(command, arrays, **fields)
         return self.receive(timeout, silence)
+
+    def move(self, cores: Collection[int]) -> None:
+        """Stay; there is nothing to move."""
 
     def close(self) -> None:
         """End; there is nothing to end."""

@@ -18,7 +18,7 @@ from harness import data, spec
 from harness.registry import BackendInfo
 from harness.run.folder import read_rows
 from harness.run.listener import Listener
-from harness.run.pairs import pair_bench
+from harness.run.pairs import ROUNDS, pair_bench
 from harness.run.pairs_folder import Pair, PairsFolder
 from harness.run.plan import make_pair_plan
 from harness.run.sides import Wanted, contestant
@@ -43,7 +43,7 @@ class Settings:
 
     model: str = "mnist-1conv"
     dataset: str = "digits"
-    rounds: int = 20
+    rounds: int = ROUNDS
     most_pairs: int = 28
 
     def rules(self, cores: str) -> dict[str, Rule]:

@@ -13,6 +13,7 @@ import typer
 
 from harness.commands.complete import complete_backends
 from harness.commands.options import (
+    PAIR_ROUNDS,
     AsJson,
     ConfigFile,
     DatasetName,
@@ -22,6 +23,7 @@ from harness.commands.options import (
     Plugins,
     Precision,
     Quiet,
+    Rounds,
     Timeout,
 )
 from harness.commands.reporting import (
@@ -78,7 +80,7 @@ def ab(
         typer.Option(help="End without a verdict after these; else as calibrate found, or 28."),
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Begin no pair after these.")] = None,
-    rounds: Annotated[int, typer.Option(help="Blocks of each side in a pair.")] = 20,
+    rounds: Rounds = PAIR_ROUNDS,
     threshold: Annotated[
         str | None,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import (
+    PAIR_ROUNDS,
     AsJson,
     BackendNames,
     DatasetName,
@@ -18,6 +19,7 @@ from harness.commands.options import (
     Plugins,
     Precision,
     Quiet,
+    Rounds,
     Timeout,
 )
 
@@ -40,7 +42,7 @@ def calibrate(
     ] = "train",
     cores: Annotated[str, typer.Option(help="all or 1, as in ab.")] = "all",
     pairs: Annotated[int, typer.Option(help="Pairs of each backend.")] = 8,
-    rounds: Annotated[int, typer.Option(help="Blocks of each side in a pair.")] = 20,
+    rounds: Rounds = PAIR_ROUNDS,
     effect: Annotated[str, typer.Option(help="The change whose pairs are wanted.")] = "5%",
     power: Annotated[float, typer.Option(help="How often it is to be seen.")] = 0.9,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,

@@ -32,6 +32,10 @@ Plugins = Annotated[
         help="A backend that is not registered, module:Class\\[@variant]; may be repeated.",
     ),
 ]
+Rounds = Annotated[
+    int, typer.Option(help="Blocks of each side in a pair, each of some 25 milliseconds.")
+]
+PAIR_ROUNDS = 60  # as harness.run.pairs.ROUNDS, which would take long to import
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Model = Annotated[
     str,

@@ -118,10 +118,19 @@ class Cell:
             WorkerError: it failed, crashed or did not answer in time.
 
         """
+        self.worker.send(command, arrays, **fields)
+        return self.receive(command)
+
+    def receive(self, command: str) -> Answer:
+        """Wait for the answer to a command that was sent to the worker.
+
+        Raises:
+            WorkerError: it failed, crashed or did not answer in time.
+
+        """
         limits = self.plan.limits
         silence = limits.silent(self.silences.get(command))
-        timeout = limits.seconds(command, self.is_warm)
-        answer = self.worker.ask(command, arrays, timeout=timeout, silence=silence, **fields)
+        answer = self.worker.receive(limits.seconds(command, self.is_warm), silence)
         if self.is_warm:
             silence = self.worker.longest_silence
             self.silences[command] = max(self.silences.get(command, 0.0), silence)
@@ -260,14 +269,40 @@ def end_import(cell: Cell) -> None:
 
 
 def open_cell(cell: Cell, folder: ResultsFolder, data: Path) -> None:
-    """Have the source written, imported and built, and the training set loaded."""
+    """Have the source written, imported and built, and the training set loaded.
+
+    Raises:
+        WorkerError: as `Cell.ask`.
+
+    """
+    begin_open(cell, folder, data)
+    end_open(cell)
+
+
+def begin_open(cell: Cell, folder: ResultsFolder, data: Path) -> None:
+    """Have it done, without waiting for it.
+
+    Raises:
+        WorkerError: the worker is gone.
+
+    """
     spec = cell.plan.spec
     tag = str(cell.tag.get("side", ""))
     name = "_".join(filter(None, [spec.name, cell.info.backend, cell.info.variant, tag]))
-    answer, _ = cell.ask(
+    cell.worker.send(
         "open",
         spec=spec.model_dump_json(),
         source=str((folder.models / f"{name.replace('-', '_')}.py").absolute()),
         data=str(data),
     )
+
+
+def end_open(cell: Cell) -> None:
+    """Wait until it is done; note the seconds.
+
+    Raises:
+        WorkerError: as `Cell.ask`.
+
+    """
+    answer, _ = cell.receive("open")
     cell.facts["build_seconds"] = figure(answer, "seconds")

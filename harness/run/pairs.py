@@ -30,22 +30,25 @@ from harness.run.cell import (
     Cell,
     Side,
     begin_import,
+    begin_open,
     end_import,
+    end_open,
     open_cell,
     start_cell,
 )
 from harness.run.folder import now
 from harness.run.listener import Listener
+from harness.run.pair_cores import masks, on
 from harness.run.pair_rounds import first_is_a, orders, put, whole_blocks
 from harness.run.pairs_folder import Pair, PairsFolder
 from harness.run.plan import Plan, check_fit
-from harness.run.preparation import first_step, refuse_early, train_aside
+from harness.run.preparation import first_blocks, first_step, refuse_early, train_aside
 from harness.run.reference import check_network
 from harness.spec import infer
 
 MEASURES = ("train", "predict", "compile")
-BLOCK_SECONDS = 0.1  # of the faster side
-ROUNDS = 20
+BLOCK_SECONDS = 0.025  # of the faster side; the shorter, the better what both meet cancels out
+ROUNDS = 60
 WARMUP_ROUNDS = 2
 WARMUP_STEPS = 3
 MOST_CALLS = 25
@@ -92,12 +95,20 @@ class PairBench:
         scratch = self.bench.scratch / f"pair-{number}"
         scratch.mkdir()
         self.bench.cells = []
+        cores = masks(self.bench.plan.threads)
         try:
-            for contestant in order:
-                self._start(contestant, number, scratch)
-            # Imports are not measured here, so they may share the cores.
+            for contestant, own in zip(order, cores, strict=True):
+                with on(own):
+                    self._start(contestant, number, scratch)
+            # Imports are not measured here, so they may run at the same time.
             for cell in self.bench.cells:
                 self._await_import(cell)
+            if "compile" not in self.measures:
+                self._prepare()
+            if cores[1] != cores[0]:
+                self.bench.cells[1].worker.move(cores[0])
+            if "compile" in self.measures:
+                self._compile(pair)
             self._measure(pair, {str(cell.tag["side"]): cell for cell in self.bench.cells})
             self.is_first = False
         except WorkerError as error:
@@ -128,13 +139,37 @@ class PairBench:
         if cell.device not in cell.devices:
             raise WorkerError(f"{cell.label}: the framework sees no {cell.device}", "failed")
 
-    def _measure(self, pair: Pair, sides: dict[str, Cell]) -> None:
+    def _prepare(self) -> None:
+        """Have both built and compiled at the same time, as neither is measured."""
+        bench = self.bench
+        for cell in bench.cells:
+            begin_open(cell, bench.folder, bench.scratch)
+        for cell in bench.cells:
+            end_open(cell)
+        seed, block = bench.plan.seeds[0], first_blocks(bench, 1)[0]
+        for cell in bench.cells:
+            cell.worker.send("reset", bench.initial(seed), seed=seed)
+        for cell in bench.cells:
+            cell.receive("reset")
+        for cell in bench.cells:
+            bench.listener.phase(cell.label, "first step")
+            cell.worker.send("train", {"order": block.order, "rates": block.rates})
+        for cell in bench.cells:
+            cell.receive("train")
+
+    def _compile(self, pair: Pair) -> None:
+        """Measure the first steps, in which compiled backends trace and compile, in turns."""
         bench = self.bench
         for cell in bench.cells:
             open_cell(cell, bench.folder, bench.scratch)
         for cell in bench.cells:
             bench.listener.phase(cell.label, "first step")
             first_step(bench, cell)
+        found = {str(c.tag["side"]): float(c.facts["compile_seconds"]) for c in bench.cells}
+        put(pair, "compile", [found])
+
+    def _measure(self, pair: Pair, sides: dict[str, Cell]) -> None:
+        bench = self.bench
         if self.is_first:
             self.versions = {name: json.loads(c.facts["versions"]) for name, c in sides.items()}
             self._check(sides)
@@ -142,9 +177,6 @@ class PairBench:
                 return
             for cell in bench.cells:
                 refuse_early(bench, cell)
-        if "compile" in self.measures:
-            compiled = {name: float(c.facts["compile_seconds"]) for name, c in sides.items()}
-            put(pair, "compile", [compiled])
         seed = bench.plan.seeds[0]
         for cell in bench.cells:
             cell.ask("reset", bench.initial(seed), seed=seed)

@@ -225,6 +225,19 @@ class WorkerProcess:
         self.send(command, arrays, **fields)
         return self.receive(timeout, silence)
 
+    def move(self, cores: Collection[int]) -> None:
+        """Have all its threads run on these cores from now on.
+
+        A thread that one not yet moved has begun meanwhile is found by a further look.
+        """
+        threads, moved = Path(f"/proc/{self.process.pid}/task"), set[Path]()
+        with suppress(FileNotFoundError):  # the process has ended, which the pipe will say
+            while left := {*threads.iterdir()} - moved:
+                for thread in left:
+                    with suppress(ProcessLookupError):
+                        os.sched_setaffinity(int(thread.name), cores)
+                moved |= left
+
     def _watch(self) -> None:
         """End the worker if it holds more memory than it may.
 

@@ -258,6 +258,31 @@ def test_prediction_and_the_first_step_are_measures_too(place, code):
     assert all(0.02 < row["log_ratio"] < 0.18 for row in rows)
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="takes two cores",
+)
+@pytest.mark.parametrize("measure", ["train", "compile"])
+def test_sides_of_one_core_import_apart_and_all_that_is_measured_is_on_the_same_one(
+    place, code, monkeypatch, measure
+):
+    monkeypatch.setenv("FAKE_PLACES", str(place / "places"))
+    before = os.sched_getaffinity(0)
+    done, out, err = code("placed", "placed", "--measure", measure, "--pairs", "1")
+    assert done == 3, out + err
+    assert os.sched_getaffinity(0) == before
+    notes = [json.loads(line) for line in (place / "places").read_text().splitlines()]
+    imports = {number: cores for number, what, cores in notes if what == "import"}
+    first, second = sorted(before)[:2]
+    assert sorted(imports.values()) == [[first], [second]]
+    for number, own in imports.items():
+        places = [cores for found, what, cores in notes if (found, what) == (number, "train")]
+        prepared = 2 if measure == "train" else 0  # the first step, of two threads
+        assert places[:prepared] == [own] * prepared
+        assert len(places) > prepared
+        assert all(cores == [first] for cores in places[prepared:])
+
+
 def test_a_variable_of_one_side_reaches_only_its_worker(place, code):
     done, out, err = code("steady", "steady", "--env-b", "FAKE_SLOWDOWN=2", "--pairs", "1")
     assert done == 3, out + err

@@ -6,8 +6,10 @@ process has its own luck, 1 %, and each block 1 % more, both drawn from the pair
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import threading
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +84,31 @@ class Slower(Steady):
 
     name = "slower"
     session = SlowerSession
+
+
+class PlacedSession(SteadySession):
+    def train(self, order, learning_rates, masks=None):
+        Placed.note("train")
+        return super().train(order, learning_rates, masks)
+
+
+class Placed(Steady):
+    """Notes on which cores it imports and trains, those of a thread that it began early, too."""
+
+    name = "placed"
+    session = PlacedSession
+
+    @staticmethod
+    def note(what):
+        with Path(os.environ["FAKE_PLACES"]).open("a") as file:
+            for thread in Path("/proc/self/task").iterdir():
+                cores = sorted(os.sched_getaffinity(int(thread.name)))
+                file.write(json.dumps([os.getpid(), what, cores]) + "\n")
+
+    def prepare(self, variant, setting):
+        super().prepare(variant, setting)
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        self.note("import")
 
 
 class CrashingSession(SteadySession):
