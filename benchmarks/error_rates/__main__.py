@@ -1,7 +1,8 @@
 """Measure how often `harness ab` errs: python -m benchmarks.error_rates --hours 4 --out DIR.
 
 Run it on a machine that does nothing else. Run again with the same --out, it goes on where it
-ended; --table prints the tables, for docs/verdicts.md, of what is there.
+ended, on another machine in a folder beside that of the first; --table prints the tables, for
+docs/verdicts.md, of what is there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -38,7 +39,7 @@ def main() -> None:
     options = read_options()
     try:
         if options.table:
-            print(report(options.out, _kept(options.out, "machine.json")))
+            print(report(measured(options.out)))
         else:
             measure(options)
     except HarnessError as error:
@@ -71,13 +72,14 @@ def read_options() -> argparse.Namespace:
 
 def measure(options: argparse.Namespace) -> None:
     """Prepare the folder, calibrate what is not yet, and run series until the time is over."""
-    end, folder = monotonic() + 3600 * options.hours, options.out
+    end, machine = monotonic() + 3600 * options.hours, describe_machine()
+    folder = options.out / str(machine["machine_key"])
     backends = [name.strip() for name in options.backends.split(",")]
     for name in backends:
         if name not in OFTEN + SELDOM:
             raise UsageError(f"--backends {name!r}; allowed: {', '.join(OFTEN + SELDOM)}")
     settings = Settings(options.model, options.dataset, options.rounds, options.most_pairs)
-    prepare(folder, {**asdict(settings), "backends": backends})
+    prepare(folder, machine, {**asdict(settings), "backends": backends})
     known = [*registry.describe(), *registry.describe_plugin(TARGET)]
     chosen = spec.load_spec(settings.model)
     sources = {name: own_source(name, chosen) for name in backends}
@@ -102,37 +104,45 @@ def measure(options: argparse.Namespace) -> None:
     )
 
 
-def prepare(folder: Path, settings: dict[str, Any]) -> None:
-    """Make the folder, or see that it was begun on this machine with these settings.
+def prepare(folder: Path, machine: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Make the machine's folder, or see that it was begun with these settings.
 
     Raises:
         UsageError: it was not.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
-    machine = describe_machine()
     for name, found in (("machine.json", machine), ("settings.json", settings)):
         if not (folder / name).exists():
             (folder / name).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    key = _kept(folder, "machine.json")["machine_key"]
-    if key != machine["machine_key"]:
-        raise UsageError(
-            f"--out {folder} was begun on machine {key}, this is {machine['machine_key']}. "
-            "Try: another folder"
-        )
-    before = _kept(folder, "settings.json")
+    before = _kept(folder / "settings.json")
     if before != settings:
         raise UsageError(
-            f"--out {folder} was begun with {before}. Try: the same, or another folder"
+            f"--out: {folder} was begun with {before}. Try: the same, or another folder"
         )
 
 
-def _kept(folder: Path, name: str) -> dict[str, Any]:
+def measured(out: Path) -> dict[Path, dict[str, Any]]:
+    """Return the folders of all machines, and what these are.
+
+    Raises:
+        UsageError: there is none.
+
+    """
+    found = {path.parent: _kept(path) for path in sorted(out.glob("*/machine.json"))}
+    if not found:
+        raise UsageError(
+            f"--out {out}: nothing was measured into it. Try: the same without --table"
+        )
+    return found
+
+
+def _kept(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"cannot read {folder / name}: {error}. Try: --out with a folder that was measured into"
+            f"cannot read {path}: {error}. Try: --out with a folder that was measured into"
         ) from None
     return found
 

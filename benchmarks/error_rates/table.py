@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,41 +22,51 @@ RULES = (DEFAULT, SHARP)
 
 
 def joined(folder: Path) -> tuple[list[Row], list[Row]]:
-    """Return decisions and pairs with their slowdowns; pairs of undecided attempts are left out."""
-    sealed = {row["series"]: row["slowdown"] for row in read(folder / "sealed.csv")}
-    decisions = [
-        {**row, "slowdown": sealed[row["series"]]} for row in read(folder / "decisions.csv")
-    ]
+    """Return decisions and pairs with their slowdowns and the folder, which is the machine's.
+
+    Pairs of undecided attempts are left out.
+    """
+    sealed = {
+        row["series"]: {"slowdown": row["slowdown"], "folder": str(folder)}
+        for row in read(folder / "sealed.csv")
+    }
+    decisions = [{**row, **sealed[row["series"]]} for row in read(folder / "decisions.csv")]
     decided = {(row["series"], row["attempt"]) for row in decisions}
     pairs = [
-        {**row, "slowdown": sealed[row["series"]]}
+        {**row, **sealed[row["series"]]}
         for row in read(folder / "pairs.csv")
         if (row["series"], row["attempt"]) in decided and row["status"] == "ok"
     ]
     return decisions, pairs
 
 
-def report(folder: Path, machine: Mapping[str, Any], today: date | None = None) -> str:
-    """Return all tables in Markdown."""
-    decisions, pairs = joined(folder)
-    days = sorted({row["started_at"][:10] for row in decisions})
-    span = " to ".join(dict.fromkeys([*days[:1], *days[-1:]])) or str(today or date.today())
-    failed = len({r["series"] for r in decisions if r["verdict"] in ("FAILED", "CHANGED")})
-    series = len({row["series"] for row in decisions})
-    memory = round(int(machine["memory_bytes"]) / 2**30)
-    head = (
-        f"Measured {span} on {machine['cpu']} ({machine['cpu_generation']}), "
-        f"{machine['cpus_available']} cores, {memory} GiB, machine key `{machine['machine_key']}`: "
-        f"{series} series, {len(pairs)} pairs; {failed} series failed. In brackets the 95 % "
-        "intervals of Clopper and Pearson."
-    )
+def report(machines: Mapping[Path, Mapping[str, Any]]) -> str:
+    """Return all tables in Markdown, each of what all machines measured; theirs are the folders."""
+    found = {folder: joined(folder) for folder in machines}
+    heads = [_head(machines[folder], *rows) for folder, rows in found.items()]
+    decisions = [row for rows, _ in found.values() for row in rows]
+    pairs = [row for _, rows in found.values() for row in rows]
     parts = [
-        head,
+        "\n".join(f"- {head}" for head in heads),
+        "In brackets the 95 % intervals of Clopper and Pearson.",
         _table("Identical sides: false alarms", _alarms(decisions)),
         _table("Slowed sides: how often they are found", _found(decisions, pairs)),
         _table("What a decision takes", _costs(decisions)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _head(machine: Mapping[str, Any], decisions: Sequence[Row], pairs: Sequence[Row]) -> str:
+    days = sorted({row["started_at"][:10] for row in decisions})
+    span = " to ".join(dict.fromkeys([*days[:1], *days[-1:]])) or "not yet"
+    failed = len({r["series"] for r in decisions if r["verdict"] in ("FAILED", "CHANGED")})
+    series = len({row["series"] for row in decisions})
+    memory = round(int(machine["memory_bytes"]) / 2**30)
+    return (
+        f"Measured {span} on {machine['cpu']} ({machine['cpu_generation']}), "
+        f"{machine['cpus_available']} cores, {memory} GiB, machine key `{machine['machine_key']}`: "
+        f"{series} series, {len(pairs)} pairs; {failed} series failed."
+    )
 
 
 def _table(title: str, rows: Sequence[Mapping[str, str]]) -> str:
@@ -107,6 +116,9 @@ def _conditions(rows: Sequence[Row]) -> Iterable[tuple[str, list[Row]]]:
             yield f"`--cores {cores}`, {words}", chosen
     for backend in dict.fromkeys(row["backend"] for row in rows):
         yield backend, [row for row in rows if row["backend"] == backend]
+    machines = list(dict.fromkeys(row["folder"] for row in rows))
+    for folder in machines if len(machines) > 1 else []:
+        yield f"machine `{Path(folder).name}`", [r for r in rows if r["folder"] == folder]
 
 
 GOALS = {  # the share that is to be found, by rule, cores and slowdown

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from harness.cli import main
+from harness.commands.options import PAIR_ROUNDS
 from harness.run.folder import read_rows
-from harness.run.pairs import PairBench
+from harness.run.pairs import ROUNDS, PairBench
 from harness.run.pairs_folder import Pair
 from harness.verdict.ab import Rule, ab, parse_rule
 from harness.verdict.control import control
@@ -256,6 +257,10 @@ def test_prediction_and_the_first_step_are_measures_too(place, code):
     rows = read_rows(place / "out" / "pairs.csv")
     assert [row["measure"] for row in rows] == ["predict", "compile"] * 2
     assert all(0.02 < row["log_ratio"] < 0.18 for row in rows)
+
+
+def test_the_rounds_that_the_help_shows_are_those_of_a_pair():
+    assert PAIR_ROUNDS == ROUNDS
 
 
 @pytest.mark.skipif(

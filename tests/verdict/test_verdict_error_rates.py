@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -14,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmarks are no part of what is installed
 
-from benchmarks.error_rates.__main__ import go_on, prepare  # noqa: E402
+from benchmarks.error_rates.__main__ import go_on, measured, prepare  # noqa: E402
 from benchmarks.error_rates.calibrate import Line, fault_of, find_points, line  # noqa: E402
 from benchmarks.error_rates.given import EXTRA, own_source, slowed  # noqa: E402
 from benchmarks.error_rates.rivals import asv, pyperf, pytest_benchmark  # noqa: E402
@@ -266,7 +267,8 @@ def test_the_tables_join_what_was_sealed(tmp_path):
     done = {row["series"] for row in read(tmp_path / "decisions.csv")}
     same = sum(sealed()[number] == SAME for number in done)
     machine = {"cpu": "CPU", "cpu_generation": "1.1 avx2", "cpus_available": 2}
-    text = report(tmp_path, {**machine, "memory_bytes": 2**34, "machine_key": "abc"})
+    machine |= {"memory_bytes": 2**34, "machine_key": "abc"}
+    text = report({tmp_path: machine})
     assert "Measured 2026-01-02 on CPU (1.1 avx2), 2 cores, 16 GiB" in text
     assert f"| ab, pairs | everywhere | {same} | 1 of {same}, " in text
     assert f"| asv, all pairs | everywhere | {same} | 0 of {same}, " in text
@@ -278,6 +280,14 @@ def test_the_tables_join_what_was_sealed(tmp_path):
         line for line in text.splitlines() if line.startswith("| asv, all pairs | `--cores 1` | 5")
     ]
     assert "| 0 of " in asv_line[0]
+
+    other = tmp_path.parent / "other"
+    shutil.copytree(tmp_path, other)
+    both = report({tmp_path: machine, other: {**machine, "cpu": "Another"}})
+    assert "2 cores, 16 GiB" in both
+    assert "on Another (1.1 avx2)" in both
+    assert f"| ab, pairs | everywhere | {2 * same} | 2 of {2 * same}, " in both
+    assert f"| ab, pairs | machine `other` | {same} | 1 of {same}, " in both
 
 
 def test_a_goal_is_shown_only_by_its_whole_interval():
@@ -291,14 +301,14 @@ def test_a_goal_is_shown_only_by_its_whole_interval():
     assert judged(9, 10, 0.9) == "met so far"
 
 
-def test_a_folder_of_other_settings_or_another_machine_is_refused(tmp_path):
-    prepare(tmp_path, {"rounds": 20})
-    prepare(tmp_path, {"rounds": 20})
+def test_a_folder_of_other_settings_or_of_none_is_refused(tmp_path):
+    prepare(tmp_path / "abc", {"machine_key": "abc"}, {"rounds": 20})
+    prepare(tmp_path / "abc", {"machine_key": "abc"}, {"rounds": 20})
     with pytest.raises(UsageError, match="was begun with"):
-        prepare(tmp_path, {"rounds": 4})
-    (tmp_path / "machine.json").write_text('{"machine_key": "another"}')
-    with pytest.raises(UsageError, match="was begun on machine another"):
-        prepare(tmp_path, {"rounds": 20})
+        prepare(tmp_path / "abc", {"machine_key": "abc"}, {"rounds": 4})
+    assert measured(tmp_path) == {tmp_path / "abc": {"machine_key": "abc"}}
+    with pytest.raises(UsageError, match="nothing was measured into it"):
+        measured(tmp_path / "abc")
 
 
 def test_rows_are_appended_under_one_header_and_a_torn_line_spoils_no_other(tmp_path):
