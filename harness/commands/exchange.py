@@ -28,7 +28,7 @@ def export_onnx(
         typer.Option(
             "--model",
             "-m",
-            help="A model of the library, or a .toml file.",
+            help="A model of the library, a .toml file, or a run's spec.json.",
             autocompletion=complete_models,
         ),
     ] = None,

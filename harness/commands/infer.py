@@ -41,7 +41,8 @@ def infer(
         typer.Option(
             "--model",
             "-m",
-            help="A model of the library, or a .toml file; mnist-2conv, if not given.",
+            help="A model of the library, a .toml file, or a run's spec.json; "
+            "mnist-2conv, if not given.",
             autocompletion=complete_models,
         ),
     ] = None,

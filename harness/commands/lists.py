@@ -75,7 +75,8 @@ def models(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A model of the library, or a .toml file.", autocompletion=complete_models
+            help="A model of the library, a .toml file, or a run's spec.json.",
+            autocompletion=complete_models,
         ),
     ] = None,
     as_json: AsJson = False,

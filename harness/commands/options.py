@@ -42,7 +42,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="A model of the library, or a .toml file.",
+        help="A model of the library, a .toml file, or a run's spec.json.",
         autocompletion=complete_models,
     ),
 ]

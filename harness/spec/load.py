@@ -45,22 +45,22 @@ def library() -> list[str]:
 
 
 def load_spec(name_or_path: str) -> Spec:
-    """Read a model of the library, or a TOML file.
+    """Read a model of the library, a TOML file, or the `spec.json` of a run.
 
     Raises:
         UsageError: no such model or file.
-        SpecError: the file is no TOML, or the spec has mistakes; all of them are listed.
+        SpecError: the file is no TOML or JSON, or the spec has mistakes; all of them are listed.
 
     """
     if name_or_path in library():
         entry = resources.files("harness.spec") / "library" / f"{name_or_path}.toml"
         return parse_spec(entry.read_text(encoding="utf-8"), name_or_path)
     path = Path(name_or_path)
-    if path.suffix != ".toml" and not os.path.exists(name_or_path):  # noqa: PTH110 (may be too long)
+    if path.suffix not in (".toml", ".json") and not os.path.exists(name_or_path):  # noqa: PTH110 (may be too long)
         hint = did_you_mean(name_or_path, library())
         raise UsageError(
             f"unknown model {_short(repr(name_or_path))}; known: {', '.join(library())}, "
-            f"or a .toml file.{hint} Try: python -m harness models"
+            f"a .toml file, or a run's spec.json.{hint} Try: python -m harness models"
         )
     try:
         with path.open("rb") as file:
@@ -77,7 +77,7 @@ def load_spec(name_or_path: str) -> Spec:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"the model file {path} is not text: {error}") from None
-    return parse_spec(text, str(path))
+    return (parse_spec_json if path.suffix == ".json" else parse_spec)(text, str(path))
 
 
 def parse_spec(text: str, source: str) -> Spec:

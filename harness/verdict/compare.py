@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.errors import UsageError, did_you_mean
 from harness.run.figures import median_interval
+from harness.spec import library
 from harness.verdict.accuracy import judge_accuracy
 from harness.verdict.files import CellKey, Run, RunCell, is_figure, read_side
 from harness.verdict.judge import ALPHA, Judgement, Limits, Verdict, judge, planned
@@ -239,7 +240,7 @@ def ab_command(key: CellKey, measure: str, old: RunCell, new: RunCell) -> str:
     name = f"{key.backend}@{key.variant}" if key.variant else key.backend
     words = ["python", "-m", "harness", "ab", name, name]
     for option, value, usual in (
-        ("--model", key.model, ""),
+        ("--model", _model(key, old), ""),
         ("--dataset", key.dataset, ""),
         ("--batch-size", key.batch_size, ""),
         ("--device", key.device, "cpu"),
@@ -255,6 +256,14 @@ def ab_command(key: CellKey, measure: str, old: RunCell, new: RunCell) -> str:
     if old.first("versions") != new.first("versions"):
         words += ["--python-a", "OLD/bin/python", "--python-b", "NEW/bin/python"]
     return shlex.join(words)
+
+
+def _model(key: CellKey, cell: RunCell) -> str:
+    """Return what `--model` takes: one that is not of the library lies beside the results."""
+    if key.model in library():
+        return key.model
+    kept = cell.folder / "spec.json"
+    return str(kept) if kept.exists() else f"{key.model}.toml"
 
 
 def _accuracy(question: Question, pairs: Sequence[Pair], margin: float, questions: int) -> Finding:

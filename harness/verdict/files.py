@@ -82,8 +82,12 @@ class Timed:
 
 @dataclass
 class RunCell:
-    """One cell in one run, which is one process: its rows by seed, and what was timed."""
+    """One cell in one run, which is one process: its rows by seed, and what was timed.
 
+    `folder` is where the run's files lie.
+    """
+
+    folder: Path = field(default_factory=Path)
     rows: list[Row] = field(default_factory=list)
     train: Timed = field(default_factory=Timed)
     predict: Timed = field(default_factory=Timed)
@@ -142,7 +146,7 @@ def _read_run(path: Path, runs: dict[str, Run]) -> None:
         key = CellKey(**{name: _plain(row[name]) for name in CellKey._fields})
         if not isinstance(key.batch_size, int):
             raise UsageError(f"{path}: batch_size {key.batch_size!r} is no whole number")
-        cell = runs.setdefault(str(row["run_id"]), {}).setdefault(key, RunCell())
+        cell = runs.setdefault(str(row["run_id"]), {}).setdefault(key, RunCell(path.parent))
         cell.rows.append(row)
         cells[str(row["run_id"]), key.backend, key.variant, key.device] = cell
     samples = path.with_name("samples.csv")

@@ -41,9 +41,19 @@ def test_an_unknown_model_is_answered_with_the_known_ones_and_the_nearest():
     with pytest.raises(UsageError) as caught:
         load_spec("mnist-3conv")
     assert str(caught.value) == (
-        f"unknown model 'mnist-3conv'; known: {', '.join(library())}, or a .toml file. "
+        f"unknown model 'mnist-3conv'; known: {', '.join(library())}, "
+        "a .toml file, or a run's spec.json. "
         "Did you mean 'mnist-2conv'? Try: python -m harness models"
     )
+
+
+def test_what_a_run_wrote_of_its_model_is_a_model_again(tmp_path):
+    path, spec = tmp_path / "spec.json", load_spec("mnist-1conv")
+    path.write_text(spec.model_dump_json(), encoding="utf-8")
+    assert load_spec(str(path)) == spec
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(SpecError, match="no JSON of a spec"):
+        load_spec(str(path))
 
 
 @pytest.mark.parametrize("name", ["", "mnist", "no/such/folder", "a\0", "x" * 5000, "library"])

@@ -61,7 +61,13 @@ def test_two_single_runs_never_prove_a_regression_and_the_command_that_would_is_
     assert finding.verdict == "INCONCLUSIVE"
     assert finding.judgement.ratio == pytest.approx(10, rel=0.05)
     assert finding.within is not None
-    assert "python -m harness ab torch torch --model small --dataset digits" in finding.detail
+    named = "python -m harness ab torch torch --model {} --dataset digits"
+    assert named.format("small.toml") in finding.detail, "the file that it once was"
+    (old / "spec.json").write_text("{}")
+    assert named.format(old / "spec.json") in only(compare(old, [new], TRAIN)).detail
+    for place in (old, new):
+        write_run(place, step=0.01, model="lenet-5")
+    assert named.format("lenet-5") in only(compare(old, [new], TRAIN)).detail
     assert code(old, new, "--fail-on", "train:2.5%")[0] == 3
     assert code(old, new, "--fail-on", "train:2.5%", "--inconclusive-ok")[0] == 0
 
