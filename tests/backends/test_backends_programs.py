@@ -354,7 +354,11 @@ def test_a_program_trains_as_its_session_does(tmp_path, label):
 @pytest.mark.deep
 @pytest.mark.parametrize("label", [pytest.param(label, marks=installed(label)) for label in LABELS])
 def test_a_deep_program_prints_the_losses_of_the_reference(tmp_path, label):
-    training = Training(tmp_path, "resnet-20", load_spec("resnet-20"))
+    plain = load_spec("resnet-20")
+    # At the paper's rate, ten steps on noise are chaos: what float32 rounds becomes a per cent.
+    optimizer = plain.training.optimizer.model_copy(update={"learning_rate": 1e-3})
+    training = plain.training.model_copy(update={"optimizer": optimizer})
+    training = Training(tmp_path, plain.name, plain.model_copy(update={"training": training}))
     programs = write(tmp_path, {"resnet-20": training.spec})
     losses = printed(run(*training.command(programs, label)))
-    assert losses == pytest.approx(training.losses(tmp_path, "numpy", "float64"), rel=1e-2)
+    assert losses == pytest.approx(training.losses(tmp_path, "numpy", "float64"), rel=1e-4)
