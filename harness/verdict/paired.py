@@ -7,6 +7,7 @@ nothing lighter is at hand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -67,6 +68,11 @@ def attainable(count: int, level: float) -> float:
     """Return the largest p-value of `count` untied pairs that is not above `level`, or 0."""
     tail = rank_tail(count)
     return float(tail[tail <= level].max(initial=0.0))
+
+
+def least_pairs(level: float) -> int:
+    """Return the fewest pairs that can have a p-value of `level`: all the same way, 2^-n."""
+    return max(1, math.ceil(-math.log2(level)))
 
 
 def hodges_lehmann(values: Sequence[float] | Floats) -> float:

@@ -13,6 +13,7 @@ from harness.verdict.paired import (
     bootstrap_interval,
     hodges_lehmann,
     hodges_lehmann_bounds,
+    least_pairs,
     pair_deviation,
     permutation_p,
     signed_rank_p,
@@ -69,6 +70,10 @@ def test_too_few_pairs_have_no_bound():
     assert hodges_lehmann_bounds([0.1] * 7, 0.01) == (0.1, 0.1)
     assert attainable(6, 0.01) == 0
     assert attainable(7, 0.01) == 2**-7
+    for level, count in ((0.01, 7), (0.01 / 3, 9), (0.5, 1), (2**-5, 5)):
+        assert least_pairs(level) == count
+        assert attainable(count, level) > 0
+        assert count == 1 or attainable(count - 1, level) == 0
 
 
 @pytest.mark.parametrize("draw", ["normal", "heavy", "outliers"])
