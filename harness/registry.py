@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from harness.contract import Probing, faults_of
 from harness.errors import (
-    HarnessError,
     NotInstalledError,
     UsageError,
     WorkerError,
@@ -130,12 +129,12 @@ def describe(
     It is started with another `python`, or in another `environment`, where these are given.
 
     Raises:
-        HarnessError: that process failed.
+        WorkerError: that process failed.
 
     """
     found, problem = _described("", python, environment)
     if found is None:
-        raise HarnessError(f"cannot list the backends: {problem}")
+        raise WorkerError(f"cannot list the backends: {problem}", "crashed")
     return found
 
 

@@ -181,6 +181,8 @@ class PairBench:
             for position, name in enumerate(order):
                 started_at, cell = now(), sides[name]
                 taken, loss = cell.train(block.order, block.rates)
+                if not math.isfinite(loss):  # whose seconds are those of no training
+                    raise WorkerError(f"{cell.label}: the loss became {loss}", "failed")
                 fields = {"steps": len(block.order), "images": block.images, "loss": loss}
                 bench.sample(
                     cell,

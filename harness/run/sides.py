@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.errors import UsageError
+from harness.errors import UsageError, WorkerError
 from harness.machine import commit
 from harness.run.cell import Side
 from harness.run.checkout import checkout, paths_of
@@ -50,8 +50,8 @@ def contestant(
     `known` are the backends of the harness's own interpreter, looked up if not given.
 
     Raises:
-        UsageError: there is no such interpreter, revision, variable or backend.
-        HarnessError: that interpreter cannot list its backends.
+        UsageError: there is no such interpreter, revision, variable or backend, or the backends
+            of that interpreter or revision cannot be listed.
 
     """
     letter = wanted.name.lower()
@@ -64,7 +64,7 @@ def contestant(
         yield _contestant(wanted, python, environment, known)
         return
     with checkout(wanted.revision, f"--checkout-{letter}") as place:
-        paths = str(place) if wanted.python else paths_of(place)
+        paths = paths_of(place, "" if wanted.python else os.environ.get("PYTHONPATH", ""))
         environment = {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **environment}
         yield _contestant(wanted, python, environment, known)
 
@@ -76,7 +76,13 @@ def _contestant(
     known: list[registry.BackendInfo] | None,
 ) -> Contestant:
     if wanted.is_elsewhere or known is None:
-        known = registry.describe(python, {**os.environ, **environment})
+        try:
+            known = registry.describe(python, {**os.environ, **environment})
+        except WorkerError as error:
+            raise UsageError(
+                f"side {wanted.name}: {error}\nTry: an interpreter that has cnn-harness, or a "
+                "revision whose backends load"
+            ) from None
     chosen, _ = registry.select(wanted.backend, known)
     if len(chosen) != 1:
         labels = ", ".join(info.label for info in chosen)

@@ -20,7 +20,8 @@ layers = [
 batch_size = 8
 """
 PLUGINS = "[harness.backends]\n" + "".join(
-    f"{name.lower()} = verdict_fakes:{name}\n" for name in ("Steady", "Slower", "Crashing", "Wrong")
+    f"{name.lower()} = verdict_fakes:{name}\n"
+    for name in ("Steady", "Slower", "Crashing", "Diverging", "Wrong")
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from harness.cli import main
+from harness.errors import StorageError
+from harness.run.durable import AppendFile
 from harness.run.folder import read_rows
 from harness.run.pairs import PairBench
 from harness.run.pairs_folder import Pair
@@ -337,6 +340,14 @@ def test_a_crash_exits_4_and_another_network_3(place, code):
     assert "gradient.dense1.bias" in out
 
 
+def test_a_side_that_diverges_failed_however_fast_it_does_it(place, code):
+    done, out, err = code("steady", "diverging", "--env-b", "FAKE_SLOWDOWN=0.5")
+    assert done == 4, out + err
+    assert "the loss became nan" in out
+    (row,) = read_rows(place / "out" / "pairs.csv")
+    assert (row["status"], row["log_ratio"]) == ("failed", None)
+
+
 def test_a_checkout_of_another_revision_is_what_its_worker_runs(place, code):
     """A plug-in's repository: its backend was 10 % slower one commit before."""
     (place / "site" / "verdict_plugins-1.0.dist-info" / "entry_points.txt").write_text(
@@ -360,6 +371,48 @@ def test_a_checkout_of_another_revision_is_what_its_worker_runs(place, code):
     assert np.median([row["log_ratio"] for row in rows]) == pytest.approx(np.log(1.1), abs=0.03)
     left = subprocess.run([*git, "worktree", "list"], capture_output=True, text=True, check=True)
     assert len(left.stdout.splitlines()) == 1, "no worktree is left behind"
+
+
+def test_a_checkout_s_packages_may_lie_below_src_beside_an_interpreter_of_its_own(place, code):
+    (place / "site" / "verdict_plugins-1.0.dist-info" / "entry_points.txt").write_text(
+        "[harness.backends]\nours = our_backend:Ours\n"
+    )
+    text = "import verdict_fakes\n\n\nclass Ours(verdict_fakes.Steady):\n    name = 'ours'\n"
+    (place / "src").mkdir()
+    (place / "src" / "our_backend.py").write_text(text)
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for words in (["init", "-q"], ["add", "src"], ["commit", "-qm", "ours"]):
+        subprocess.run([*git, *words], check=True)
+    python = place / "own-python"  # whose environment has the rest
+    rest = f'PYTHONPATH="$PYTHONPATH:{os.environ["PYTHONPATH"]}"'
+    python.write_text(f'#!/bin/sh\n{rest} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    sides = ("--checkout-a", "HEAD", "--checkout-b", "HEAD", "--python-a", str(python))
+    done, out, err = code("ours", "ours", *sides, "--pairs", "1")
+    assert done == 3, out + err
+
+
+def test_an_interpreter_without_the_harness_is_wrong_usage_and_no_regression(place, code):
+    python = place / "bare-python"
+    python.write_text("#!/bin/sh\necho no harness here >&2\nexit 1\n")
+    python.chmod(0o755)
+    done, _, err = code("steady", "steady", "--python-b", str(python))
+    assert done == 2, err
+    assert "side B: cannot list the backends" in err
+    assert "no harness here" in err
+
+
+def test_pairs_that_cannot_be_written_end_it_with_the_code_of_a_full_disk(place, code, monkeypatch):
+    def full(self, content):
+        if self.path.name == "pairs.csv":
+            raise StorageError(self.path, OSError(errno.ENOSPC, "No space left on device"))
+        return append(self, content)
+
+    append = AppendFile.append
+    monkeypatch.setattr(AppendFile, "append", full)
+    done, _, err = code("steady", "steady")
+    assert done == 5, err
+    assert "cannot write out/pairs.csv: No space left on device" in err
 
 
 BAD = {

@@ -98,6 +98,18 @@ class Crashing(Steady):
     session = CrashingSession
 
 
+class DivergingSession(SteadySession):
+    def train(self, order, learning_rates, masks=None):
+        return super().train(order, learning_rates, masks) * np.nan
+
+
+class Diverging(Steady):
+    """Its loss is no number."""
+
+    name = "diverging"
+    session = DivergingSession
+
+
 class WrongSession(SteadySession):
     def gradients(self, images, targets, masks=None):
         found = super().gradients(images, targets, masks)
