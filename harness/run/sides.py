@@ -66,7 +66,9 @@ def contestant(
     with checkout(wanted.revision, f"--checkout-{letter}") as place:
         paths = paths_of(place, "" if wanted.python else os.environ.get("PYTHONPATH", ""))
         environment = {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **environment}
-        yield _contestant(wanted, python, environment, known)
+        found = _contestant(wanted, python, environment, known)
+        _see_that_it_is_there(found, wanted, place)
+        yield found
 
 
 def _contestant(
@@ -91,6 +93,22 @@ def _contestant(
             f"Try: {chosen[0].label}"
         )
     return Contestant(wanted.name, chosen[0], Side(python, environment))
+
+
+def _see_that_it_is_there(found: Contestant, wanted: Wanted, place: Path) -> None:
+    """See that a backend comes from the checkout: else both sides would run what is installed.
+
+    Raises:
+        UsageError: it does not; an older harness does not tell.
+
+    """
+    origin = found.info.origin
+    if origin and not Path(origin).resolve().is_relative_to(place.resolve()):
+        raise UsageError(
+            f"--checkout-{wanted.name.lower()} {wanted.revision}: its packages are looked for at "
+            f"its top and in src, and {found.info.label} is not there, but in {origin}. "
+            "Try: from within the repository that has the backend"
+        )
 
 
 def _interpreter(text: str, option: str) -> str:

@@ -392,6 +392,16 @@ def test_a_checkout_s_packages_may_lie_below_src_beside_an_interpreter_of_its_ow
     assert done == 3, out + err
 
 
+def test_a_checkout_without_the_backend_would_compare_what_is_installed_with_itself(place, code):
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for words in (["init", "-q"], ["add", "small.toml"], ["commit", "-qm", "no backend"]):
+        subprocess.run([*git, *words], check=True)
+    done, _, err = code("steady", "steady", "--checkout-a", "HEAD")
+    assert done == 2, err
+    assert "steady is not there, but in" in err
+    assert "verdict_fakes.py" in err
+
+
 def test_an_interpreter_without_the_harness_is_wrong_usage_and_no_regression(place, code):
     python = place / "bare-python"
     python.write_text("#!/bin/sh\necho no harness here >&2\nexit 1\n")
