@@ -30,7 +30,10 @@ from harness.spec import Conv2DTranspose, Parameter, Spec, addresses, infer
 
 
 class TorchBackend:
-    """`torch` runs eagerly; `torch@compile` compiles the forward and backward pass."""
+    """`torch` runs eagerly; `torch@compile` compiles the forward and backward pass.
+
+    On a GPU these are CUDA graphs, whose outputs the next replay overwrites: a session copies them.
+    """
 
     name = "torch"
     variants: ClassVar = {"": ("torch",), "compile": ("torch",)}
