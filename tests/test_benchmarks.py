@@ -121,6 +121,13 @@ def test_the_load_is_measured_over_a_whole_run_and_one_that_goes_on():
     assert "to the first block, gone on" in done.stdout
 
 
+def test_large_results_are_made_up_and_compared_in_a_process_of_their_own():
+    command = [sys.executable, "-m", "benchmarks.large", "--rows", "4000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert "`compare` of 4,000 and 4,000 samples" in done.stdout, done.stderr
+    assert "| memory, MB |" in done.stdout
+
+
 def soaked(**grown: float) -> list[dict[str, float]]:
     """Samples of a long run, in which some figures grow by so much in all."""
     base = {"rss_bytes": 2e8, "files": 20, "processes": 5, "cells_ended": 0}

@@ -19,6 +19,7 @@ from harness.verdict.rates import clopper_pearson
 
 Row = dict[str, str]
 SLOW, FAST, OPEN = "REGRESSED", "IMPROVED", "INCONCLUSIVE"
+FAILURES = ("FAILED", "CHANGED")  # which decide nothing, right or wrong
 RULES = (DEFAULT, SHARP)
 
 
@@ -40,9 +41,10 @@ def joined(folder: Path) -> tuple[list[Row], list[Row]]:
 def report(folder: Path, machine: Mapping[str, Any], today: date | None = None) -> str:
     """Return all tables in Markdown."""
     decisions, pairs = joined(folder)
+    decided = [row for row in decisions if row["verdict"] not in FAILURES]
     days = sorted({row["started_at"][:10] for row in decisions})
     span = " to ".join(dict.fromkeys([*days[:1], *days[-1:]])) or str(today or date.today())
-    failed = len({r["series"] for r in decisions if r["verdict"] in ("FAILED", "CHANGED")})
+    failed = len({row["series"] for row in decisions if row["verdict"] in FAILURES})
     series = len({row["series"] for row in decisions})
     memory = round(int(machine["memory_bytes"]) / 2**30)
     head = (
@@ -53,9 +55,9 @@ def report(folder: Path, machine: Mapping[str, Any], today: date | None = None) 
     )
     parts = [
         head,
-        _table("Identical sides: false alarms", _alarms(decisions)),
-        _table("Slowed sides: how often they are found", _found(decisions, pairs)),
-        _table("What a decision takes", _costs(decisions)),
+        _table("Identical sides: false alarms", _alarms(decided)),
+        _table("Slowed sides: how often they are found", _found(decided, pairs)),
+        _table("What a decision takes", _costs(decided)),
     ]
     return "\n\n".join(parts) + "\n"
 

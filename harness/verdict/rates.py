@@ -125,7 +125,7 @@ def _power(pairs: int, effect: float, critical: int) -> float:
     return float(((ranks * (values > 0)).sum(1) >= critical).mean())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # 16 MB each, of the most pairs
 def _noise(pairs: int) -> NDArray[np.float64]:
     return np.random.default_rng(pairs).standard_normal((DRAWS, pairs))
 

@@ -115,3 +115,10 @@ def test_the_bootstrap_holds_the_truth_about_as_often_as_it_says():
     t = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
     assert (low, high) == pytest.approx(t, abs=0.1)
     assert bootstrap_interval([0.2, 0.2, 0.2]) == (0.2, 0.2)
+
+
+def test_the_bootstrap_has_bounds_where_no_single_pair_matters():
+    values = [0.1] * 9 + [0.5]
+    low, high = bootstrap_interval(values)
+    assert low == pytest.approx(0.1)
+    assert 0.1 <= high < 0.5
