@@ -268,6 +268,31 @@ def test_a_variable_of_one_side_reaches_only_its_worker(place, code):
     assert row["log_ratio"] == pytest.approx(np.log(2), abs=0.1)
 
 
+def test_an_option_of_one_side_is_that_of_its_worker_alone(place, code, monkeypatch):
+    monkeypatch.delenv("MALLOC_TOP_PAD_", raising=False)
+    options = ("--option-a", "precision=float64", "--option-b", "environment=stock")
+    done, out, err = code("steady", "steady", *options, "--pairs", "1")
+    assert done == 3, out + err
+    assert "steady [precision=float64] → steady [environment=stock]" in out
+    kept = json.loads((place / "out" / "verdict.json").read_text())
+    versions = {name: side["versions"] for name, side in kept["sides"].items()}
+    assert (versions["A"]["precision"], versions["B"]["precision"]) == ("float64", "float32")
+    assert versions["A"]["malloc"] != "None"
+    assert versions["B"]["malloc"] == "None"
+    assert kept["sides"]["B"]["options"] == ["environment=stock"]
+
+
+def test_each_side_is_compared_with_the_reference_of_its_own_precision(place, code):
+    """What is wrong by 1 % of one gradient is so in float64, and within rounding in bfloat16."""
+    done, out, err = code("steady", "wrong", "--option-a", "precision=float64", "--pairs", "1")
+    assert done == 3, out + err
+    assert "CHANGED" in out
+    (place / "out").rename(place / "before")
+    done, out, err = code("steady", "wrong", "--option-b", "precision=bfloat16", "--pairs", "1")
+    assert done == 3, out + err
+    assert "INCONCLUSIVE" in out
+
+
 def test_another_interpreter_runs_its_own_worker_without_the_harness_s_path(place, code):
     script = place / "old-python"
     script.write_text(f'#!/bin/sh\nFAKE_SLOWDOWN=1.5 exec {sys.executable} "$@"\n')
@@ -430,6 +455,15 @@ BAD = {
     "is 4 backends": ("steady", "[scw][trl][eoar]*"),
     "no such program": ("steady", "steady", "--python-a", "no/such/python"),
     "allowed: NAME=VALUE": ("steady", "steady", "--env-b", "FAST"),
+    "--option-b precison=float64; allowed: precision, environment. Did you mean 'precision'?": (
+        *("steady", "steady", "--option-b", "precison=float64"),
+    ),
+    "--option-a precision=half; allowed: float32, tf32": (
+        *("steady", "steady", "--option-a", "precision=half"),
+    ),
+    "--precision 'tf32' is a mode of GPUs": (
+        *("steady", "steady", "--option-a", "precision=tf32"),
+    ),
     "--checkout-b: git rev-parse": ("steady", "steady", "--checkout-b", "no-such-revision"),
     "is no revision": ("steady", "steady", "--checkout-b", "--force"),
     "takes 6x6x1 images": ("steady", "steady", "-d", "synthetic:7x6x1:3:84"),

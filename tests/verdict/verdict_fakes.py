@@ -65,9 +65,12 @@ class Steady(NumpyBackend):
 
     def prepare(self, variant, setting):
         sys.modules["__main__"].perf_counter = CLOCK
+        self.precision = setting.precision
 
     def versions(self):
-        return {"steady": "1.0", "python": sys.executable}
+        malloc = str(os.environ.get("MALLOC_TOP_PAD_"))
+        found = {"steady": "1.0", "python": sys.executable}
+        return {**found, "precision": self.precision, "malloc": malloc}
 
     def open(self, path, spec, variant, setting):
         return self.session(import_source(path), spec)
