@@ -60,8 +60,8 @@ def compare(
     """Compare each of `new` with `old`, in every cell and measure of `thresholds`.
 
     The unit is the pair of processes: the first run of the one side with the first of the other,
-    and so on, as they were measured. All questions are one family for Holm's rule. What neither
-    side measured is MISSING, or with `skip_absent` no question.
+    and so on, as they were measured. All costs are one family for Holm's rule, all accuracies one
+    for Bonferroni's. What neither side measured is MISSING, or with `skip_absent` no question.
 
     Raises:
         UsageError: a place cannot be read, or holds no run; or there is no question left.
@@ -168,6 +168,8 @@ def _differences(left: Sequence[RunCell], right: Sequence[RunCell]) -> dict[str,
             found[word] = f"{word} differs: {shown[0]} then {shown[1]}"
         elif word == "code" and any(value[1] == "True" for value in sides[0]):
             found[word] = f"code may differ: {_say(word, next(iter(sides[0])))} on both sides"
+        elif word == "network" and sides[0] == {("False",)}:
+            found[word] = "another network than the reference's on both sides"
     return found
 
 

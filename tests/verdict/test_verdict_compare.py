@@ -134,6 +134,14 @@ def test_uncommitted_changes_on_both_sides_may_be_different_code(tmp_path):
     assert "with changes" in finding.detail
 
 
+def test_of_two_sides_that_are_another_network_neither_is_judged_unless_asked_to(tmp_path):
+    old, new = (write_runs(tmp_path / side, 8, equivalent=False) for side in ("old", "new"))
+    finding = only(compare(old, [new], TRAIN))
+    assert (finding.verdict, finding.changed) == ("CHANGED", ("network",))
+    assert "on both sides" in finding.detail
+    assert only(compare(old, [new], TRAIN, {"network"})).verdict == "OK"
+
+
 def test_other_commits_and_versions_are_in_the_command_that_would_settle_it(tmp_path):
     old = write_run(tmp_path / "old")
     new = write_run(tmp_path / "new", 1, **CHANGES["code"], **CHANGES["versions"])
