@@ -100,12 +100,12 @@ def test_the_cost_of_a_worker_is_a_ratio_over_pairs():
     spec = load_spec("mnist-1conv")
     options = type("Options", (), {"steps": 10})
     blocks = np.array(
-        [[pair, n, 1.0, 0.98, 1.002, 0.001] for pair in range(6) for n in range(4)], float
+        [[pair, n, 1.0, 0.98, 1.002, 0.001, 0.0049] for pair in range(6) for n in range(4)], float
     )
-    worker, bare, ratio, between, cpu = overhead._line(blocks, options, spec)
+    worker, bare, ratio, between, cpu, waiting = overhead._line(blocks, options, spec)
     assert (worker, bare) == ("1,280", "1,306")
     assert ratio.startswith("0.980 (0.980 to 0.980)")
-    assert (between, cpu) == ("2.00 ms", "0.10 %")
+    assert (between, cpu, waiting) == ("2.00 ms", "0.10 %", "0.50 %")
 
 
 def test_a_heading_names_machine_and_date():
