@@ -32,7 +32,9 @@ def signed_rank_p(values: Sequence[float] | Floats, shift: float = 0.0) -> float
         return 1.0
     doubled = _doubled_ranks(np.abs(differences))
     reached = int(doubled[differences > 0].sum())
-    return float(min(_null(tuple(sorted(doubled.tolist())))[reached:].sum(), 1.0))
+    beyond = _null(tuple(sorted(doubled.tolist())))[reached:]
+    # Added up as in `rank_tail`, so that no rounding parts a p-value from the level that it is.
+    return float(min(np.cumsum(beyond[::-1])[-1], 1.0))
 
 
 def _doubled_ranks(sizes: Floats) -> NDArray[np.int64]:

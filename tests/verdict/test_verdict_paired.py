@@ -16,6 +16,7 @@ from harness.verdict.paired import (
     least_pairs,
     pair_deviation,
     permutation_p,
+    rank_tail,
     signed_rank_p,
 )
 
@@ -74,6 +75,18 @@ def test_too_few_pairs_have_no_bound():
         assert least_pairs(level) == count
         assert attainable(count, level) > 0
         assert count == 1 or attainable(count - 1, level) == 0
+
+
+@pytest.mark.parametrize("count", [8, 20, 53, 60, 130])
+@pytest.mark.parametrize("level", [0.01, 0.005])
+def test_a_p_value_of_just_the_level_is_not_above_it(count, level):
+    wanted = int((rank_tail(count) > level).sum())  # the least sum of ranks that is enough
+    signs, left = np.full(count, -1.0), wanted
+    for rank in range(count, 0, -1):
+        if rank <= left:
+            signs[rank - 1], left = 1.0, left - rank
+    values = signs * np.arange(1, count + 1)
+    assert signed_rank_p(values) == attainable(count, level)
 
 
 @pytest.mark.parametrize("draw", ["normal", "heavy", "outliers"])
