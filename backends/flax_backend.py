@@ -112,8 +112,7 @@ class FlaxBackend:
 
         def draw(*shapes: tuple[int, ...]) -> list[Any]:
             return [
-                jax.random.normal(k, s, setting.precision)
-                for k, s in zip(keys, shapes, strict=True)
+                jax.random.normal(k, s, setting.factors) for k, s in zip(keys, shapes, strict=True)
             ]
 
         if kind == "product":

@@ -274,7 +274,8 @@ class TensorFlowSession(KerasSession):
         return function(*objects, *tensors)
 
     def _peak_gpu_bytes(self) -> int | None:
-        return int(self.tf.config.experimental.get_memory_info(self.device)["peak"])
+        name = self.device.upper()  # of "gpu:0" it would know no device
+        return int(self.tf.config.experimental.get_memory_info(name)["peak"])
 
 
 class JaxSession(KerasSession):

@@ -110,13 +110,24 @@ class OnnxRuntimeSession:
         """Keep nothing: there is no training."""
 
     def reset(self, parameters: Mapping[str, Floats], seed: int) -> None:
-        """Build the graph and a session; parameters are constants in it, for it to optimize."""
+        """Build the graph and a session; parameters are constants in it, for it to optimize.
+
+        Raises:
+            RuntimeError: the provider's libraries do not load; onnxruntime only warns of that, and
+                takes the CPU instead.
+
+        """
         import onnx
 
         self.parameters = {path: np.array(value) for path, value in parameters.items()}
         model = onnx_graph(onnx, self.spec, self.parameters).SerializeToString()
         provider = PROVIDERS[self.setting.device]
         self.session = self.module.make_session(model, self.setting.threads, provider)
+        if provider not in (taken := self.session.get_providers()):
+            raise RuntimeError(
+                f"onnxruntime cannot load {provider} and took {', '.join(taken)}. "
+                "Try: --device cpu, or install the CUDA and cuDNN that this onnxruntime wants"
+            )
 
     def train(
         self,

@@ -91,7 +91,7 @@ class TensorFlowBackend:
         if kind == "convolution":
             function = functools.partial(tf.nn.conv2d, strides=1, padding="SAME")
             shapes = ((size, 56, 56, 128), (3, 3, 128, 128))
-        dtype = tf.dtypes.as_dtype(setting.precision)
+        dtype = tf.dtypes.as_dtype(setting.factors)
         with tf.device(f"/{setting.device}:0"):
             arrays = [tf.random.normal(shape, dtype=dtype) for shape in shapes]
         work = tf.function(lambda *given: function(*given))

@@ -239,4 +239,5 @@ def peak_device_bytes(device: str) -> int | None:
 
     if "gpu" not in device:
         return None
-    return int(tf.config.experimental.get_memory_info(device.strip("/"))["peak"])
+    name = device.strip("/").upper()  # of "gpu:0" it would know no device
+    return int(tf.config.experimental.get_memory_info(name)["peak"])

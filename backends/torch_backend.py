@@ -30,7 +30,10 @@ from harness.spec import Conv2DTranspose, Parameter, Spec, addresses, infer
 
 
 class TorchBackend:
-    """`torch` runs eagerly; `torch@compile` compiles the forward and backward pass."""
+    """`torch` runs eagerly; `torch@compile` compiles the forward and backward pass.
+
+    On a GPU these are CUDA graphs, whose outputs the next replay overwrites: a session copies them.
+    """
 
     name = "torch"
     variants: ClassVar = {"": ("torch",), "compile": ("torch",)}
@@ -46,6 +49,8 @@ class TorchBackend:
         # TF32 keeps ten bits of the mantissa; the spec's float32 means all twenty-three.
         torch.backends.cuda.matmul.allow_tf32 = setting.precision == "tf32"
         torch.backends.cudnn.allow_tf32 = setting.precision == "tf32"
+        # By default cuBLAS may add up parts of a product in bfloat16, for which it is not meant.
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         torch.backends.cudnn.benchmark = True
 
     def versions(self) -> dict[str, str]:
@@ -85,7 +90,7 @@ class TorchBackend:
         import torch
 
         device = torch.device("cuda" if setting.device == "gpu" else "cpu")
-        kept = {"dtype": getattr(torch, setting.precision), "device": device}
+        kept = {"dtype": getattr(torch, setting.factors), "device": device}
         if kind == "product":
             a, b = torch.randn(size, size, **kept), torch.randn(size, size, **kept)
             work = functools.partial(torch.mm, a, b, out=torch.empty_like(a))

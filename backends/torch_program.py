@@ -141,6 +141,7 @@ def _notes(facts: Facts, variant: str) -> list[str]:
     if variant == "compile":
         notes.append(
             "torch.compile makes kernels of the forward and the backward pass when first called; "
-            "the optimizer's step is fused without it."
+            "the optimizer's step is fused without it. What a replayed CUDA graph returns lies "
+            "where the next replay puts its own, so nothing of it is kept longer than a step."
         )
     return notes

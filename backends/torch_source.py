@@ -16,6 +16,9 @@ CLIP = '''def clip_gradients(model):
     norm = nn.utils.get_total_norm(gradients)
     torch._foreach_mul_(gradients, {limit} / norm.clamp(min={limit}))'''
 
+COMPILE = """# On a GPU, this mode records the kernels of a pass as a CUDA graph, and replays it.
+@torch.compile(mode="reduce-overhead", dynamic=False)"""
+
 MIXED_FORWARD = '''def forward(model, images):
     """Return the logits, in float32.
 
@@ -141,7 +144,7 @@ def _write_train(write: SourceWriter, spec: Spec, variant: str, mixed: bool) -> 
     if limit:
         write(CLIP.format(limit=repr(limit)) + "\n\n")
     if variant == "compile":
-        write("@torch.compile(dynamic=False)")
+        write(COMPILE)
     if mixed:
         has_norms = any(isinstance(n.layer, LayerNorm | GroupNorm) for n in infer(spec).nodes)
         write(MIXED_FORWARD.format(norms=NORMS if has_norms else "") + "\n\n")

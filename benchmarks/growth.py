@@ -25,7 +25,11 @@ STEPS = 24  # in an epoch, but for small batches: a block or more of each backen
 EPOCHS = 5
 LEAST_IMAGES, MOST_IMAGES = 2_048, 24_576
 BATCHES = (1, 4, 16, 64, 256, 1024)
-MODELS = ("mnist-1conv", "lenet-5", "mnist-2conv", "squeezenet", "resnet-20", "wrn-16-4")
+MODELS = (
+    *("mnist-1conv", "lenet-5", "mnist-2conv", "squeezenet", "resnet-20", "wrn-16-4"),
+    *("resnet-18", "resnet-50"),
+)
+MODEL_BATCH = 16  # small, as all workers hold the activations of a ResNet-50 at once
 SIZES = (1_024, 4_096, 16_384, 65_536)
 
 
@@ -61,7 +65,8 @@ def points(axis: str, model: str) -> list[Point]:
             return [Point(axis, size, model, size, count, cpus) for size, count in counts.items()]
         case "model":
             by_flops = sorted((infer(load_spec(name)).flops_per_image, name) for name in MODELS)
-            return [Point(axis, flops, name, 64, STEPS * 64, cpus) for flops, name in by_flops]
+            fixed = (MODEL_BATCH, STEPS * MODEL_BATCH, cpus)
+            return [Point(axis, flops, name, *fixed) for flops, name in by_flops]
         case "threads":
             counts = sorted({1, 2, 4, 8, 16, cpus} & set(range(1, cpus + 1)))
             return [Point(axis, n, model, 128, 4096, n) for n in counts]

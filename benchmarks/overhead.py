@@ -19,6 +19,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+import psutil
 
 from benchmarks.markdown import heading, table
 from harness import data, registry
@@ -33,7 +34,10 @@ from harness.verdict.paired import hodges_lehmann, hodges_lehmann_bounds
 TIMEOUT = 600.0
 WARM_UP = 2  # blocks
 TAIL = 0.025  # of the interval, on each side
-COLUMNS = "backend pair block worker_seconds bare_seconds asked_seconds parent_cpu_seconds".split()
+COLUMNS = (
+    "backend pair block worker_seconds bare_seconds asked_seconds parent_cpu_seconds "
+    "waiting_cpu_seconds"
+).split()
 PHASES = ("compile", "warmup", "train", "validation", "test", "predict")
 
 
@@ -80,13 +84,14 @@ def worker_table(options: argparse.Namespace, known: dict[str, registry.BackendI
         "worker over bare",
         "between blocks",
         "parent's CPU",
+        "waiting worker's CPU",
     )
     return table(head, lines)
 
 
 def _line(blocks: np.ndarray, options: argparse.Namespace, spec: Spec) -> list[str]:
     """Return the figures of one backend; columns of `blocks` are those of the raw table."""
-    pairs, _, worker, bare, asked, cpu = blocks.T
+    pairs, _, worker, bare, asked, cpu, waiting = blocks.T
     images = options.steps * spec.training.batch_size
     ratios = [np.median(np.log(bare / worker)[pairs == pair]) for pair in np.unique(pairs)]
     low, high = hodges_lehmann_bounds(np.array(ratios), TAIL)
@@ -97,17 +102,19 @@ def _line(blocks: np.ndarray, options: argparse.Namespace, spec: Spec) -> list[s
         f"{ratio[0]:.3f} ({ratio[1]:.3f} to {ratio[2]:.3f})",
         f"{1000 * np.median(asked - worker):.2f} ms",
         f"{100 * cpu.sum() / asked.sum():.2f} %",
+        f"{100 * waiting.sum() / bare.sum():.2f} %",
     ]
 
 
 def measure_pair(
     info: registry.BackendInfo, spec: Spec, options: argparse.Namespace, pair: int
-) -> list[tuple[float, float, float, float]]:
+) -> list[tuple[float, float, float, float, float]]:
     """Start a worker and a bare loop, and let them train blocks in turns, in a drawn order.
 
     Returns:
         For each block, seconds: by the worker's clock, by the bare loop's, from asking the worker
-        to its answer, and of that of this process's CPU.
+        to its answer, of that of this process's CPU, and of the waiting worker's CPU while the bare
+        loop computes.
 
     """
     random, threads = np.random.default_rng([pair, 11]), available_cpus()
@@ -132,7 +139,9 @@ def measure_pair(
                 block: dict[str, Any] = {}
                 for side in random.permutation(["worker", "bare"]):
                     if side == "bare":
+                        cpu = cpu_seconds(worker)
                         block["bare"] = ask_bare(bare)
+                        block["waiting"] = cpu_seconds(worker) - cpu
                     else:
                         started, cpu = perf_counter(), process_time()
                         answer, _ = worker.ask(
@@ -142,12 +151,19 @@ def measure_pair(
                         block["asked"] = perf_counter() - started
                         block["worker"] = answer["seconds"]
                 if number >= 0:
-                    found.append(tuple(block[k] for k in ("worker", "bare", "asked", "cpu")))
+                    names = ("worker", "bare", "asked", "cpu", "waiting")
+                    found.append(tuple(block[name] for name in names))
             return found
         finally:
             worker.kill()
             bare.kill()
             bare.wait()
+
+
+def cpu_seconds(worker: WorkerProcess) -> float:
+    """Return what all threads of a worker have used of the CPU; it moves by hundredths."""
+    used = psutil.Process(worker.process.pid).cpu_times()
+    return used.user + used.system
 
 
 def open_worker(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -29,7 +31,7 @@ from harness.commands import (
     run,
 )
 from harness.commands.unknown import PARSER_ERROR, Commands, refusal
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Interrupted
 
 app = typer.Typer(
     name="harness",
@@ -50,7 +52,7 @@ app = typer.Typer(
         "python -m harness doctor\n\n"
         "Exit codes: 0 all well; 1 a backend is another network, a regression, or something wrong "
         "here; 2 wrong usage; 3 no verdict; 4 a backend failed; 5 results cannot be written; "
-        "130 Ctrl-C."
+        "70 a mistake in the harness itself; 130 Ctrl-C."
     ),
 )
 
@@ -120,6 +122,9 @@ def options(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error that a user can meet is one message, never a traceback.
 
+    What no user should meet has its traceback, and an exit code that is no verdict: Python's own
+    would be 1, which a gate takes for a regression.
+
     Args:
         arguments: those behind the program's name; None for the process's own.
 
@@ -136,6 +141,11 @@ def main(arguments: list[str] | None = None) -> None:
         if said := refusal(error):
             print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
-    except (typer.Abort, BrokenPipeError):
+    except typer.Abort:
+        sys.exit(Interrupted.exit_code)
+    except BrokenPipeError:
         sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(os.EX_SOFTWARE)
     sys.exit(code if isinstance(code, int) else 0)

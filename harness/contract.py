@@ -66,6 +66,11 @@ class Setting:
         """The type of parameters, and of all floating arrays at the border."""
         return "float64" if self.precision == "float64" else "float32"
 
+    @property
+    def factors(self) -> Literal["float32", "float64", "bfloat16"]:
+        """The type of what convolutions and products multiply; TF32 is none, but a way to do it."""
+        return "bfloat16" if self.precision == "bfloat16" else self.storage
+
 
 @dataclass(frozen=True)
 class DeviceInfo:
@@ -246,7 +251,7 @@ class Probing(Protocol):
     def probe(self, kind: ProbeKind, size: int, setting: Setting) -> Callable[[], object] | None:
         """Return what does one piece of work and waits for the device; called after `prepare`.
 
-        In the setting's precision, on its device:
+        In the setting's precision (of the type `factors`), on its device:
 
         - "product": the product of two matrices `[size, size]`
         - "convolution": a 3x3 convolution, "same", of `size` images of 56 x 56 pixels from 128

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from harness.contract import Probing, faults_of
 from harness.errors import (
-    HarnessError,
     NotInstalledError,
     UsageError,
     WorkerError,
@@ -47,7 +46,7 @@ class BackendInfo:
     of the modules it imports, from their metadata; `error` says why the class does not load;
     `precisions` are those that it can; `tuned` are environment variables of its own, for the
     tuned environment; `trains` is False where it only predicts; `probes` says whether it has work
-    to measure the machine's limits with.
+    to measure the machine's limits with; `origin` is the file that the class was loaded from.
     """
 
     backend: str
@@ -62,6 +61,7 @@ class BackendInfo:
     tuned: Mapping[str, str] = field(default_factory=dict)
     trains: bool = True
     probes: bool = False
+    origin: str = ""
 
     @property
     def label(self) -> str:
@@ -98,6 +98,7 @@ def _variants(
     """Load one class and describe what it offers."""
     backend = load_backend(target)
     in_all = bool(backend.in_all)
+    origin = getattr(sys.modules[target.partition(":")[0]], "__file__", None) or ""
     infos = []
     for variant, modules in backend.variants.items():
         missing = tuple(m for m in modules if not _is_installed(m))
@@ -111,7 +112,7 @@ def _variants(
         tuned = dict(getattr(backend, "tuned", {}).get(variant, {}))
         info = replace(info, precisions=tuple(given), tuned=tuned)
         trains, probes = bool(getattr(backend, "trains", True)), isinstance(backend, Probing)
-        infos.append(replace(info, trains=trains, probes=probes))
+        infos.append(replace(info, trains=trains, probes=probes, origin=origin))
     return infos
 
 
@@ -130,12 +131,12 @@ def describe(
     It is started with another `python`, or in another `environment`, where these are given.
 
     Raises:
-        HarnessError: that process failed.
+        WorkerError: that process failed.
 
     """
     found, problem = _described("", python, environment)
     if found is None:
-        raise HarnessError(f"cannot list the backends: {problem}")
+        raise WorkerError(f"cannot list the backends: {problem}", "crashed")
     return found
 
 
@@ -190,9 +191,14 @@ def _described(
         said = done.stderr.strip()[-2000:]
         ended = f"the process that loads a plug-in ended with exit code {done.returncode}"
         return None, f"{ended}\n{said}" if said else ended
-    items = json.loads(lines[0].removeprefix(MARK))
-    tuples = ("missing", "precisions")
-    return [BackendInfo(**item | {key: tuple(item[key]) for key in tuples}) for item in items], ""
+    return list(map(_info, json.loads(lines[0].removeprefix(MARK)))), ""
+
+
+def _info(item: Mapping[str, Any]) -> BackendInfo:
+    """Return what a process described; one of another harness may say more, or less."""
+    known = {name: item[name] for name in item if name in BackendInfo.__dataclass_fields__}
+    tuples = {name: tuple(known[name]) for name in ("missing", "precisions") if name in known}
+    return BackendInfo(**known | tuples)
 
 
 def print_description(target: str) -> None:

@@ -100,12 +100,12 @@ def test_the_cost_of_a_worker_is_a_ratio_over_pairs():
     spec = load_spec("mnist-1conv")
     options = type("Options", (), {"steps": 10})
     blocks = np.array(
-        [[pair, n, 1.0, 0.98, 1.002, 0.001] for pair in range(6) for n in range(4)], float
+        [[pair, n, 1.0, 0.98, 1.002, 0.001, 0.0049] for pair in range(6) for n in range(4)], float
     )
-    worker, bare, ratio, between, cpu = overhead._line(blocks, options, spec)
+    worker, bare, ratio, between, cpu, waiting = overhead._line(blocks, options, spec)
     assert (worker, bare) == ("1,280", "1,306")
     assert ratio.startswith("0.980 (0.980 to 0.980)")
-    assert (between, cpu) == ("2.00 ms", "0.10 %")
+    assert (between, cpu, waiting) == ("2.00 ms", "0.10 %", "0.50 %")
 
 
 def test_a_heading_names_machine_and_date():
@@ -119,6 +119,13 @@ def test_the_load_is_measured_over_a_whole_run_and_one_that_goes_on():
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert "60 cells" in done.stdout, done.stderr
     assert "to the first block, gone on" in done.stdout
+
+
+def test_large_results_are_made_up_and_compared_in_a_process_of_their_own():
+    command = [sys.executable, "-m", "benchmarks.large", "--rows", "4000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert "`compare` of 4,000 and 4,000 samples" in done.stdout, done.stderr
+    assert "| memory, MB |" in done.stdout
 
 
 def soaked(**grown: float) -> list[dict[str, float]]:

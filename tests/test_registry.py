@@ -264,3 +264,17 @@ def test_another_checkout_s_harness_describes_its_own_backends_even_an_older_one
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
     (found,) = registry.describe(environment=environment)
     assert (found.label, found.target) == ("old", "old:Old")
+
+
+def test_what_only_a_newer_or_an_older_harness_says_of_a_backend_is_no_error():
+    item = asdict(BackendInfo("x", "", "x:X", True, ("m",), {}, "pip", origin="x.py"))
+    assert registry._info({**item, "from_the_future": 1}) == BackendInfo(**item)
+    older = {name: item[name] for name in item if name not in ("precisions", "origin")}
+    found = registry._info({**older, "missing": ["m"]})
+    assert (found.missing, found.origin) == (("m",), "")
+    assert found.precisions == ("float32", "float64")
+
+
+def test_a_description_says_where_the_class_came_from():
+    found = {info.label: info for info in describe()}
+    assert found["numpy"].origin.endswith("backends/numpy_backend.py")

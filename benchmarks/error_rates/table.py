@@ -18,6 +18,7 @@ from harness.verdict.rates import clopper_pearson
 
 Row = dict[str, str]
 SLOW, FAST, OPEN = "REGRESSED", "IMPROVED", "INCONCLUSIVE"
+FAILURES = ("FAILED", "CHANGED")  # which decide nothing, right or wrong
 RULES = (DEFAULT, SHARP)
 
 
@@ -45,13 +46,14 @@ def report(machines: Mapping[Path, Mapping[str, Any]]) -> str:
     found = {folder: joined(folder) for folder in machines}
     heads = [_head(machines[folder], *rows) for folder, rows in found.items()]
     decisions = [row for rows, _ in found.values() for row in rows]
+    decided = [row for row in decisions if row["verdict"] not in FAILURES]
     pairs = [row for _, rows in found.values() for row in rows]
     parts = [
         "\n".join(f"- {head}" for head in heads),
         "In brackets the 95 % intervals of Clopper and Pearson.",
-        _table("Identical sides: false alarms", _alarms(decisions)),
-        _table("Slowed sides: how often they are found", _found(decisions, pairs)),
-        _table("What a decision takes", _costs(decisions)),
+        _table("Identical sides: false alarms", _alarms(decided)),
+        _table("Slowed sides: how often they are found", _found(decided, pairs)),
+        _table("What a decision takes", _costs(decided)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -59,7 +61,7 @@ def report(machines: Mapping[Path, Mapping[str, Any]]) -> str:
 def _head(machine: Mapping[str, Any], decisions: Sequence[Row], pairs: Sequence[Row]) -> str:
     days = sorted({row["started_at"][:10] for row in decisions})
     span = " to ".join(dict.fromkeys([*days[:1], *days[-1:]])) or "not yet"
-    failed = len({r["series"] for r in decisions if r["verdict"] in ("FAILED", "CHANGED")})
+    failed = len({row["series"] for row in decisions if row["verdict"] in FAILURES})
     series = len({row["series"] for row in decisions})
     memory = round(int(machine["memory_bytes"]) / 2**30)
     return (

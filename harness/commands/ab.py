@@ -42,8 +42,9 @@ EPILOG = (
     "python -m harness ab torch torch --checkout-a HEAD~1 --cores 1\n\n"
     "python -m harness ab torch torch --python-a old/.venv/bin/python --measure train,predict\n\n"
     "python -m harness ab flax flax --env-b XLA_FLAGS=--xla_cpu_multi_thread_eigen=false\n\n"
+    "python -m harness ab torch torch --option-b precision=bfloat16\n\n"
     "Exit codes: 0 ok; 1 B is slower; 2 wrong usage; 3 no verdict, or another network; 4 a side "
-    "failed."
+    "failed; 5 results cannot be written; 130 Ctrl-C."
 )
 
 THRESHOLD = "2.5%"
@@ -103,6 +104,14 @@ def ab(
     env_b: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE for B's worker; may be repeated.")
     ] = None,
+    option_a: Annotated[
+        list[str] | None,
+        typer.Option(help="precision=... or environment=... of A alone; may be repeated."),
+    ] = None,
+    option_b: Annotated[
+        list[str] | None,
+        typer.Option(help="precision=... or environment=... of B alone; may be repeated."),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     precision: Precision = "float32",
     environment: Environment = "tuned",
@@ -136,7 +145,7 @@ def ab(
     from harness.machine import describe_machine
     from harness.run.pairs import pair_bench
     from harness.run.pairs_folder import PairsFolder
-    from harness.run.plan import check_fit, make_pair_plan
+    from harness.run.plan import check_fit, check_precision, make_pair_plan
     from harness.run.sides import Wanted, contestant, provenance
     from harness.show.pairs import PairProgress
     from harness.verdict.ab import ab as carry_out
@@ -152,8 +161,8 @@ def ab(
         inconclusive_ok = gate.inconclusive_ok
     rule = parse_rule(measure, threshold, tolerance, pairs, most_pairs, seconds)
     wanted = (
-        Wanted("A", a, python_a, checkout_a, env_a or ()),
-        Wanted("B", b, python_b, checkout_b, env_b or ()),
+        Wanted("A", a, python_a, checkout_a, env_a or (), option_a or ()),
+        Wanted("B", b, python_b, checkout_b, env_b or (), option_b or ()),
     )
     chosen_spec = spec.load_spec(model)
     known = registry.choose(a, plugin or []).known if plugin else registry.describe()
@@ -177,9 +186,11 @@ def ab(
             timeout=timeout,
             block_steps=block_steps,
         )
+        for side in sides:
+            check_precision(side.plan(plan).precision, device, [side.info])
         key = describe_machine()["machine_key"]
-        labels = [side.info.label for side in sides]
-        deviation = known_deviation(key, labels, list(rule.limits), plan)
+        calibrated = [(side.info.label, side.plan(plan)) for side in sides]
+        deviation = known_deviation(key, calibrated, list(rule.limits))
         rule = plan_rule(rule, deviation, is_free=pairs is None and most_pairs is None)
         loaded = data.load(dataset)
         check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)

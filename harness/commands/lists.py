@@ -15,7 +15,7 @@ BACKENDS_EPILOG = (
     "Examples:\n\n"
     "python -m harness backends\n\n"
     "python -m harness backends --json\n\n"
-    "Exit codes: 0 listed, whatever is not installed; 1 they cannot be asked; 2 wrong usage."
+    "Exit codes: 0 listed, whatever is not installed; 2 wrong usage; 4 they cannot be asked."
 )
 
 

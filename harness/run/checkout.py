@@ -35,10 +35,10 @@ def checkout(revision: str, option: str) -> Iterator[Path]:
             _git(root, option, "worktree", "remove", "--force", str(place))
 
 
-def paths_of(place: Path) -> str:
-    """Return what goes to PYTHONPATH for the packages in a checkout."""
+def paths_of(place: Path, others: str) -> str:
+    """Return what goes to PYTHONPATH for the packages in a checkout, before the `others`."""
     folders = [place, place / "src"] if (place / "src").is_dir() else [place]
-    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.pathsep.join([*map(str, folders), *filter(None, [others])])
 
 
 def _git(folder: Path, option: str, *arguments: str) -> str:

@@ -12,7 +12,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,19 @@ MOST_CALLS = 25
 
 @dataclass(frozen=True)
 class Contestant:
-    """One side of a comparison: `A` or `B`, a backend, and with what its worker is started."""
+    """One side of a comparison: `A` or `B`, a backend, and with what its worker is started.
+
+    `options` are fields of the plan that are otherwise on this side.
+    """
 
     name: str
     info: BackendInfo
     side: Side = DEFAULT_SIDE
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def plan(self, shared: Plan) -> Plan:
+        """Return the plan as it is on this side."""
+        return replace(shared, **self.options)
 
     @property
     def label(self) -> str:
@@ -128,9 +136,8 @@ class PairBench:
         assert device != "all"
         label = contestant.label
         bench.listener.phase(label, "import")
-        cell = start_cell(
-            contestant.info, device, bench.plan, bench.folder, scratch, label, side=tagged
-        )
+        plan = contestant.plan(bench.plan)
+        cell = start_cell(contestant.info, device, plan, bench.folder, scratch, label, side=tagged)
         bench.cells.append(cell)
         begin_import(cell)
 
@@ -213,6 +220,8 @@ class PairBench:
             for position, name in enumerate(order):
                 started_at, cell = now(), sides[name]
                 taken, loss = cell.train(block.order, block.rates)
+                if not math.isfinite(loss):  # whose seconds are those of no training
+                    raise WorkerError(f"{cell.label}: the loss became {loss}", "failed")
                 fields = {"steps": len(block.order), "images": block.images, "loss": loss}
                 bench.sample(
                     cell,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from harness.run.durable import AppendFile, storing
 from harness.run.folder import SAMPLE_COLUMNS, ResultsFolder
 from harness.sheets import safe_cells
 
@@ -43,16 +45,23 @@ class PairsFolder(ResultsFolder):
     def begin(self) -> None:
         """Open both tables, which are written to as pairs come."""
         super().begin()
-        self._pairs = (self.path / "pairs.csv").open("w", newline="", encoding="utf-8")
-        self._pair_writer = csv.DictWriter(self._pairs, PAIR_COLUMNS)
-        self._pair_writer.writeheader()
-        self._pairs.flush()
+        pairs = self.path / "pairs.csv"
+        with storing(pairs):
+            pairs.unlink(missing_ok=True)
+        self._pairs = AppendFile(pairs, f"{','.join(PAIR_COLUMNS)}\r\n".encode())
 
     def add_pair(self, pair: Pair, measures: Sequence[str], role: str = "comparison") -> None:
-        """Append what a pair gave, one row for each measure."""
+        """Append what a pair gave, one row for each measure, and see it onto the disk.
+
+        Raises:
+            StorageError: it cannot be written.
+
+        """
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, PAIR_COLUMNS)
         for measure in measures:
             a, b = pair.seconds.get(measure, (None, None))
-            self._pair_writer.writerow(
+            writer.writerow(
                 safe_cells(
                     {
                         "run_id": self.run_id,
@@ -72,7 +81,7 @@ class PairsFolder(ResultsFolder):
                     }
                 )
             )
-        self._pairs.flush()
+        self._pairs.append(text.getvalue().encode())
 
     def close(self) -> None:
         """Close both tables."""

@@ -127,7 +127,7 @@ def make_plan(
                 f"backend {REFERENCE!r} is the reference that all others are compared with in "
                 "every run; it is not timed against them. Try: --backend all"
             )
-    _check_precision(precision, device, backends)
+    check_precision(precision, device, backends)
     training = spec.training.model_copy(update={"epochs": epochs, "batch_size": batch_size})
     return Plan(
         spec=spec.model_copy(update={"training": training}),
@@ -228,8 +228,13 @@ def check_word(option: str, value: str, allowed: tuple[str, ...]) -> None:
         )
 
 
-def _check_precision(precision: str, device: str, backends: list[BackendInfo]) -> None:
-    """Refuse backends, and devices, that would compute in another precision than was asked for."""
+def check_precision(precision: str, device: str, backends: list[BackendInfo]) -> None:
+    """Refuse backends, and devices, that would compute in another precision than was asked for.
+
+    Raises:
+        UsageError: there is one; the message names what it can.
+
+    """
     if precision == "tf32" and device != "gpu":
         raise UsageError(
             f"--precision 'tf32' is a mode of GPUs, and --device is {device!r}. "

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contract import Precision
 from harness.run.agreement import MOVED_SEEDS, check_parameters, compare
 from harness.run.bench import Bench
 from harness.run.cell import Cell, begin_import, end_import, open_cell, start_cell
@@ -19,15 +20,20 @@ Arrays = dict[str, NDArray[Any]]
 Answering = Callable[[Cell, int], Arrays]
 
 
-def start_reference(bench: Bench, label: str, variant: str = "") -> Cell:
+def start_reference(
+    bench: Bench, label: str, variant: str = "", precision: Precision | None = None
+) -> Cell:
     """Start a worker for the NumPy reference, or its variant `rounded`, with NumPy imported.
+
+    It is one for the bench's precision, if no other is given.
 
     Raises:
         WorkerError: it failed.
 
     """
     info = replace(bench.plan.reference, variant=variant)
-    cell = start_cell(info, "cpu", bench.plan, bench.folder, bench.scratch, label)
+    plan = replace(bench.plan, precision=precision or bench.plan.precision)
+    cell = start_cell(info, "cpu", plan, bench.folder, bench.scratch, label)
     begin_import(cell)
     end_import(cell)
     return cell
@@ -62,22 +68,28 @@ def compare_with_reference(bench: Bench, answer: Answering) -> None:
         WorkerError: the reference failed.
 
     """
-    plan = bench.plan
-    first = plan.seeds[0]
+    first = bench.plan.seeds[0]
     bench.listener.phase("numpy", "reference")
-    is_mixed = plan.precision == "bfloat16"
-    right, *moved = _answers(bench, "", answer, (first, *(MOVED_SEEDS if is_mixed else ())))
 
     @cache
-    def rounded() -> list[Arrays]:
+    def reference(precision: Precision) -> list[Arrays]:
+        others = MOVED_SEEDS if precision == "bfloat16" else ()
+        return _answers(bench, "", precision, answer, (first, *others))
+
+    @cache
+    def rounded(precision: Precision) -> list[Arrays]:
         bench.listener.phase("numpy", "what rounding makes of the reference")
-        return _answers(bench, "rounded", answer, MOVED_SEEDS)
+        return _answers(bench, "rounded", precision, answer, MOVED_SEEDS)
+
+    for precision in dict.fromkeys(cell.plan.precision for cell in bench.cells if cell.running):
+        reference(precision)  # a failure of which is none of a cell
 
     def check(cell: Cell) -> None:
-        found = answer(cell, first)
-        agreement = compare(found, right, plan.precision, moved)
-        if not agreement.equivalent and not is_mixed:
-            agreement = compare(found, right, plan.precision, rounded())
+        found, precision = answer(cell, first), cell.plan.precision
+        right, *moved = reference(precision)
+        agreement = compare(found, right, precision, moved)
+        if not agreement.equivalent and precision != "bfloat16":
+            agreement = compare(found, right, precision, rounded(precision))
         cell.facts["equivalent"] = agreement.equivalent
         cell.facts["equivalence_difference"] = agreement.difference
         cell.facts["equivalence_where"] = agreement.where
@@ -92,9 +104,11 @@ def reopen(cell: Cell, spec: Spec, name: str, bench: Bench) -> None:
     cell.ask("open", spec=spec.model_dump_json(), source=str(source), data=str(data))
 
 
-def _answers(bench: Bench, variant: str, ask: Answering, seeds: Sequence[int]) -> list[Arrays]:
+def _answers(
+    bench: Bench, variant: str, precision: Precision, ask: Answering, seeds: Sequence[int]
+) -> list[Arrays]:
     """Open the spec in a worker of the reference, ask it once after each reset, and end it."""
-    cell = start_reference(bench, f"numpy {variant}".strip(), variant)
+    cell = start_reference(bench, f"numpy {variant}".strip(), variant, precision)
     try:
         if variant:  # its source is the reference's
             reopen(cell, bench.plan.spec, f"numpy_{variant}", bench)

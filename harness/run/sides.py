@@ -9,25 +9,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from harness import registry
-from harness.errors import UsageError
+from harness.contract import Precision
+from harness.errors import UsageError, WorkerError, did_you_mean
 from harness.machine import commit
 from harness.run.cell import Side
 from harness.run.checkout import checkout, paths_of
+from harness.run.environment import Environment
 from harness.run.pairs import Contestant, PairBench
+
+# Those of the command that a side may have for itself: what it computes stays the same.
+OPTIONS = {"precision": get_args(Precision), "environment": get_args(Environment)}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One side as it was asked for: `name` is A or B, the rest is empty where not given."""
+    """One side as it was asked for: `name` is A or B, the rest is empty where not given.
+
+    `environment`, of variables, and `options`, of `OPTIONS`, hold NAME=VALUE.
+    """
 
     name: str
     backend: str
     python: str = ""
     revision: str = ""
     environment: Sequence[str] = ()
+    options: Sequence[str] = ()
 
     @property
     def is_elsewhere(self) -> bool:
@@ -37,7 +46,7 @@ class Wanted:
     @property
     def description(self) -> str:
         """The backend, and what is special to the side."""
-        parts = [self.python, self.revision, *self.environment]
+        parts = [self.python, self.revision, *self.environment, *self.options]
         return " ".join([self.backend, *(f"[{part}]" for part in parts if part)])
 
 
@@ -50,12 +59,12 @@ def contestant(
     `known` are the backends of the harness's own interpreter, looked up if not given.
 
     Raises:
-        UsageError: there is no such interpreter, revision, variable or backend.
-        HarnessError: that interpreter cannot list its backends.
+        UsageError: there is no such interpreter, revision, variable or backend, or the backends
+            of that interpreter or revision cannot be listed.
 
     """
     letter = wanted.name.lower()
-    environment = _variables(wanted.environment, f"--env-{letter}")
+    environment = _named(wanted.environment, f"--env-{letter}", "NAME=1")
     python = _interpreter(wanted.python, f"--python-{letter}") if wanted.python else sys.executable
     if not wanted.revision:
         if wanted.python:
@@ -64,9 +73,11 @@ def contestant(
         yield _contestant(wanted, python, environment, known)
         return
     with checkout(wanted.revision, f"--checkout-{letter}") as place:
-        paths = str(place) if wanted.python else paths_of(place)
+        paths = paths_of(place, "" if wanted.python else os.environ.get("PYTHONPATH", ""))
         environment = {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1", **environment}
-        yield _contestant(wanted, python, environment, known)
+        found = _contestant(wanted, python, environment, known)
+        _see_that_it_is_there(found, wanted, place)
+        yield found
 
 
 def _contestant(
@@ -76,7 +87,13 @@ def _contestant(
     known: list[registry.BackendInfo] | None,
 ) -> Contestant:
     if wanted.is_elsewhere or known is None:
-        known = registry.describe(python, {**os.environ, **environment})
+        try:
+            known = registry.describe(python, {**os.environ, **environment})
+        except WorkerError as error:
+            raise UsageError(
+                f"side {wanted.name}: {error}\nTry: an interpreter that has cnn-harness, or a "
+                "revision whose backends load"
+            ) from None
     chosen, _ = registry.select(wanted.backend, known)
     if len(chosen) != 1:
         labels = ", ".join(info.label for info in chosen)
@@ -84,7 +101,23 @@ def _contestant(
             f"side {wanted.name}: {wanted.backend!r} is {len(chosen)} backends: {labels}. "
             f"Try: {chosen[0].label}"
         )
-    return Contestant(wanted.name, chosen[0], Side(python, environment))
+    return Contestant(wanted.name, chosen[0], Side(python, environment), _options(wanted))
+
+
+def _see_that_it_is_there(found: Contestant, wanted: Wanted, place: Path) -> None:
+    """See that a backend comes from the checkout: else both sides would run what is installed.
+
+    Raises:
+        UsageError: it does not; an older harness does not tell.
+
+    """
+    origin = found.info.origin
+    if origin and not Path(origin).resolve().is_relative_to(place.resolve()):
+        raise UsageError(
+            f"--checkout-{wanted.name.lower()} {wanted.revision}: its packages are looked for at "
+            f"its top and in src, and {found.info.label} is not there, but in {origin}. "
+            "Try: from within the repository that has the backend"
+        )
 
 
 def _interpreter(text: str, option: str) -> str:
@@ -95,12 +128,29 @@ def _interpreter(text: str, option: str) -> str:
     return os.path.abspath(found)  # noqa: PTH100 (Path.absolute leaves `..` in)
 
 
-def _variables(given: Sequence[str], option: str) -> dict[str, str]:
+def _options(wanted: Wanted) -> dict[str, str]:
+    option, example = f"--option-{wanted.name.lower()}", "precision=bfloat16"
+    found = _named(wanted.options, option, example)
+    for name, value in found.items():
+        if name not in OPTIONS:
+            raise UsageError(
+                f"{option} {name}={value}; allowed: {', '.join(OPTIONS)}."
+                f"{did_you_mean(name, OPTIONS)} Try: {option} {example}"
+            )
+        if value not in OPTIONS[name]:
+            raise UsageError(
+                f"{option} {name}={value}; allowed: {', '.join(OPTIONS[name])}."
+                f"{did_you_mean(value, OPTIONS[name])} Try: {option} {name}={OPTIONS[name][0]}"
+            )
+    return found
+
+
+def _named(given: Sequence[str], option: str, example: str) -> dict[str, str]:
     found = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name or "\0" in text:
-            raise UsageError(f"{option} {text!r}; allowed: NAME=VALUE. Try: {option} NAME=1")
+            raise UsageError(f"{option} {text!r}; allowed: NAME=VALUE. Try: {option} {example}")
         found[name] = value
     return found
 
@@ -116,6 +166,7 @@ def provenance(bench: PairBench, wanted: Sequence[Wanted]) -> dict[str, Any]:
                 "python": side.python,
                 "revision": side.revision,
                 "environment": list(side.environment),
+                "options": list(side.options),
                 "versions": bench.versions.get(side.name, {}),
             }
             for side in wanted

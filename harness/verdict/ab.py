@@ -14,12 +14,11 @@ from harness.run.plan import check_range
 from harness.verdict.calibration import planned_most
 from harness.verdict.judge import ALPHA, Judgement, Limits, Verdict, judge, planned
 from harness.verdict.limits import parse_share
-from harness.verdict.paired import attainable, bootstrap_interval, permutation_p
+from harness.verdict.paired import bootstrap_interval, least_pairs, permutation_p
 from harness.verdict.rates import MOST_PAIRS, Look, last_look, looks
 from harness.verdict.report import Finding, Report
 
 USUAL_PAIRS = 28
-LEAST_PAIRS = 7  # 2^-7 is the first below 1 %
 MOST_SECONDS = 7 * 24 * 3600.0
 Tell = Callable[[Pair, Mapping[str, Judgement]], None]
 
@@ -192,7 +191,7 @@ def _ended(bench: Measures, cell: str, title: str, verdict: Verdict, detail: str
 
 def _finding(cell: str, measure: str, course: Course) -> Finding:
     spent = sum(look.level for look in course.taken)
-    found = planned(course.decided[measure], spent)
+    found = planned(course.decided[measure], len(course.ratios), spent)
     return Finding(cell, measure, found.verdict, _detail(found, course), judgement=found)
 
 
@@ -209,8 +208,8 @@ def _detail(found: Judgement, course: Course) -> str:
         parts.append(f"about --pairs {found.pairs_needed} would settle it")
     elif found.pairs_needed:
         parts.append("the same again would most likely settle it")
-    elif not attainable(found.pairs, course.rule.alpha):
-        parts.append(f"fewer than {LEAST_PAIRS} pairs prove nothing at p < {course.rule.alpha:g}")
+    elif found.pairs < (least := least_pairs(course.rule.alpha / len(course.ratios))):
+        parts.append(f"fewer than {least} pairs prove nothing at p < {course.rule.alpha:g}")
     count = f"{found.pairs} pair{'s' * (found.pairs != 1)}"
     return "; ".join([f"no verdict from {count}", *parts])
 

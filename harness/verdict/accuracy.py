@@ -14,6 +14,7 @@ Answer = Literal["comparable", "different", "inconclusive", "not judged"]
 MARGIN = 0.01  # one point of accuracy
 ALPHA = 0.05
 MOST_SEEDS = 1000
+SAME = 1e-12  # shares closer than this are equal: what rounding leaves of equal ones
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def judge_accuracy(
     Schuirmann's two one-sided t-tests at level `alpha` (1987). As all pairs must pass, no
     correction for their number is due (Berger 1982). Different: for some pair it lies wholly
     outside, at `alpha` over the number of pairs (Bonferroni). Fewer than two seeds or backends
-    are not judged.
+    are not judged. Differences that are all the same, unless they are none, are inconclusive: an
+    accuracy is a whole number of images, so that a few seeds may well differ by as many each, and
+    an interval without width would be certain of that.
     """
     return _worst(_judge_pairs(by_backend, margin, alpha), margin)
 
@@ -88,8 +91,9 @@ def _judge_pair(
     differences = left - right
     count, mean = len(differences), float(differences.mean())
     deviation = float(differences.std(ddof=1))
-    half = _half_width(count, deviation, alpha)
-    strict = _half_width(count, deviation, alpha / pairs)
+    is_known = deviation > SAME or abs(mean) <= SAME
+    half = _half_width(count, deviation, alpha) if is_known else math.inf
+    strict = _half_width(count, deviation, alpha / pairs) if is_known else math.inf
     answer: Answer = "inconclusive"
     if abs(mean) + half < margin:
         answer = "comparable"
@@ -99,7 +103,8 @@ def _judge_pair(
     if answer == "inconclusive":
         needed = _seeds_needed(count, deviation, abs(margin - abs(mean)), alpha / pairs)
     power = _power(count, half, margin, alpha)
-    return AccuracyVerdict(answer, margin, pair, mean, mean - half, mean + half, power, needed)
+    low, high = max(mean - half, -1.0), min(mean + half, 1.0)  # no share differs by more
+    return AccuracyVerdict(answer, margin, pair, mean, low, high, power, needed)
 
 
 def _power(count: int, half: float, margin: float, alpha: float) -> float:

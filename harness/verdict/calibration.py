@@ -93,12 +93,15 @@ def store(machine_key: str, found: Mapping[str, Calibration]) -> Path:
 
 
 def known_deviation(
-    machine_key: str, labels: Sequence[str], measures: Sequence[str], plan: Plan
+    machine_key: str, sides: Sequence[tuple[str, Plan]], measures: Sequence[str]
 ) -> float | None:
-    """Return the largest calibrated deviation of the sides; None where one is not calibrated."""
+    """Return the largest calibrated deviation of the sides; None where one is not calibrated.
+
+    Each side has a label, and its plan.
+    """
     known = read_calibrations(machine_key)
     found = []
-    for label in labels:
+    for label, plan in sides:
         for measure in measures:
             entry = known.get(setup_key(label, measure, plan))
             value = entry.get("deviation") if isinstance(entry, dict) else None

@@ -61,11 +61,11 @@ def compare(
     """Compare each of `new` with `old`, in every cell and measure of `thresholds`.
 
     The unit is the pair of processes: the first run of the one side with the first of the other,
-    and so on, as they were measured. All questions are one family for Holm's rule. What neither
-    side measured is MISSING, or with `skip_absent` no question.
+    and so on, as they were measured. All costs are one family for Holm's rule, all accuracies one
+    for Bonferroni's. What neither side measured is MISSING, or with `skip_absent` no question.
 
     Raises:
-        UsageError: a place cannot be read, or holds no run.
+        UsageError: a place cannot be read, or holds no run; or there is no question left.
 
     """
     before = read_side(old)
@@ -88,6 +88,11 @@ def compare(
                 pairs[question] = found
                 if measure != "accuracy":
                     ratios[question] = _log_ratios(found, measure)
+    if not findings and not pairs:
+        measures = ", ".join(thresholds)
+        raise UsageError(
+            f"{old}: nothing to judge, as neither side has {measures}. Try: another run"
+        )
     judged = judge(
         {_text(q): values for q, values in ratios.items()},
         {_text(q): Limits.of(thresholds[q[2]]) for q in ratios},
@@ -97,7 +102,7 @@ def compare(
         if question[2] == "accuracy":
             findings[question] = _accuracy(question, found_pairs, thresholds["accuracy"], judges)
         else:
-            judgement = planned(judged[_text(question)])
+            judgement = planned(judged[_text(question)], len(ratios))
             findings[question] = _finding(question, found_pairs, judgement)
     order = sorted(findings, key=lambda q: (str(q[0]), list(thresholds).index(q[2]), q[1]))
     title = f"{old} against {', '.join(map(str, new))}"
@@ -164,6 +169,8 @@ def _differences(left: Sequence[RunCell], right: Sequence[RunCell]) -> dict[str,
             found[word] = f"{word} differs: {shown[0]} then {shown[1]}"
         elif word == "code" and any(value[1] == "True" for value in sides[0]):
             found[word] = f"code may differ: {_say(word, next(iter(sides[0])))} on both sides"
+        elif word == "network" and sides[0] == {("False",)}:
+            found[word] = "another network than the reference's on both sides"
     return found
 
 
@@ -266,13 +273,19 @@ def _model(key: CellKey, cell: RunCell) -> str:
     return str(kept) if kept.exists() else f"{key.model}.toml"
 
 
+def _by_seed(cells: Sequence[RunCell]) -> dict[Any, float]:
+    """Return accuracies by seed: the first run's, where several trained from the same one."""
+    found: dict[Any, float] = {}
+    for row in (row for cell in cells for row in cell.rows):
+        if is_figure(row["test_accuracy"]):
+            found.setdefault(row["seed"], row["test_accuracy"])
+    return found
+
+
 def _accuracy(question: Question, pairs: Sequence[Pair], margin: float, questions: int) -> Finding:
     """Judge the accuracy: seeds are what it varies with, so they are its pairs."""
     place, key, measure = question
-    left, right = (
-        {row["seed"]: row["test_accuracy"] for row in cell.rows if is_figure(row["test_accuracy"])}
-        for cell in pairs[0]
-    )
+    left, right = map(_by_seed, zip(*pairs, strict=True))
     seeds = [seed for seed in left if seed in right]
     sides = {"new": [right[s] for s in seeds], "old": [left[s] for s in seeds]}
     found = judge_accuracy(sides, margin)

@@ -150,10 +150,12 @@ def _ab_rows(path: Path) -> Iterator[dict[str, Any]]:
     typical = {measure: median(values) for measure, values in seconds.items()}
     finding = findings.get("train") or next(iter(findings.values()))
     backend, _, variant = new["backend"].partition("@")
+    options = old.get("options", [])
     size = found["batch_size"]
     row = {name: found.get(name) for name in ("machine_key", "model_hash", "dataset_hash")}
     row |= {name: found.get(name) for name in ("commit", "dirty", "device", "model", "dataset")}
     row |= {name: found.get(name) for name in ("precision", "environment", "threads", "batch_size")}
+    row |= dict(option.split("=", 1) for option in new.get("options", []))
     yield {
         **row,
         "kind": "ab",
@@ -168,7 +170,9 @@ def _ab_rows(path: Path) -> Iterator[dict[str, Any]]:
         "train_images_per_second": size / typical["train"] if "train" in typical else None,
         "predict_images_per_second": size / typical["predict"] if "predict" in typical else None,
         "compile_seconds": typical.get("compile"),
-        "against": " ".join(filter(None, [old["backend"], old["revision"], old["python"]])),
+        "against": " ".join(
+            filter(None, [*(old[name] for name in ("backend", "revision", "python")), *options])
+        ),
         "change": finding.get("ratio"),
         "change_low": finding.get("low"),
         "change_high": finding.get("high"),

@@ -135,22 +135,35 @@ def _judge(
     )
 
 
-def planned(found: Judgement, level: float | None = None) -> Judgement:
+def planned(found: Judgement, questions: int = 1, level: float | None = None) -> Judgement:
     """Return an inconclusive verdict with what would have been seen, and what would settle it.
 
-    `level` is that of all looks together, where there were several.
+    `questions` are those judged together, by which Holm's rule divides the level where all are
+    open; `level` is that of all looks together, where there were several.
     """
     if found.verdict != "INCONCLUSIVE" or found.ratio is None or found.deviation is None:
         return found
-    effect = smallest_effect(found.pairs, found.deviation, level or found.level, POWER)
-    estimate = math.log(found.ratio)
-    is_beyond = abs(estimate) > math.log1p(found.limits.threshold)
-    distance = abs(estimate) if is_beyond else math.log1p(found.limits.tolerance) - estimate
+    seen = (level or found.level) / questions
+    effect = smallest_effect(found.pairs, found.deviation, seen, POWER)
     return replace(
         found,
         smallest_effect=None if effect is None else math.expm1(effect),
-        pairs_needed=pairs_needed(distance, found.deviation, ALPHA, POWER),
+        pairs_needed=_pairs_needed(math.log(found.ratio), found.deviation, found.limits, questions),
     )
+
+
+def _pairs_needed(estimate: float, deviation: float, limits: Limits, questions: int) -> int | None:
+    """Return the fewest pairs for OK, or for REGRESSED or IMPROVED, were `estimate` the truth.
+
+    OK is not adjusted for the number of questions; see `judge`.
+    """
+    options = []
+    if estimate < math.log1p(limits.tolerance):
+        distance = math.log1p(limits.tolerance) - estimate
+        options.append(pairs_needed(distance, deviation, ALPHA, POWER))
+    if abs(estimate) > math.log1p(limits.threshold):
+        options.append(pairs_needed(abs(estimate), deviation, ALPHA / questions, POWER))
+    return min((pairs for pairs in options if pairs is not None), default=None)
 
 
 def exit_code(verdicts: Sequence[Verdict], inconclusive_ok: bool = False) -> int:

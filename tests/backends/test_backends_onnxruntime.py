@@ -84,6 +84,18 @@ def test_it_has_every_method_of_a_session_and_refuses_to_train(opened):
             refused()
 
 
+def test_a_gpu_that_it_leaves_for_the_cpu_is_an_error(opened):
+    spec = load_spec("lenet-5")
+    session, _ = opened(spec)
+    parameters, made = initial_parameters(spec, 0), session.module.make_session
+    session.setting = Setting("gpu", "float32", 1)
+    session.module.make_session = lambda model, threads, provider: made(
+        model, threads, "CPUExecutionProvider"
+    )
+    with pytest.raises(RuntimeError, match="cannot load CUDAExecutionProvider and took CPUExec"):
+        session.reset(parameters, 0)
+
+
 def info(name, **fields):
     return BackendInfo(name, "", f"m:{name}", name == "torch", (), {}, "pip", **fields)
 

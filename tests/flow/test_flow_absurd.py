@@ -39,10 +39,11 @@ def test_no_worker_starts_for_it(command, layers, line, tmp_path, monkeypatch, c
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sound_spec_does_start_one(tmp_path, monkeypatch):
+def test_a_sound_spec_does_start_one(tmp_path, monkeypatch, capsys):
     def start(*_, **__):
         raise AssertionError("a worker was started")
 
     monkeypatch.setattr(WorkerProcess, "__init__", start)
-    with pytest.raises(AssertionError, match="a worker was started"):
+    with pytest.raises(SystemExit):
         main(["run", "--backend", "torch", "--model", "mnist-1conv", "--out", str(tmp_path / "o")])
+    assert "AssertionError: a worker was started" in capsys.readouterr().err

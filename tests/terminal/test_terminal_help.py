@@ -199,6 +199,26 @@ def test_the_pattern_of_a_colour_finds_one():
     assert not COLOUR.search("\x1b[1mx\x1b[0m")
 
 
+# What a gate must not take for a verdict
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [(ZeroDivisionError("why"), 70, "ZeroDivisionError: why"), (KeyboardInterrupt(), 130, "")],
+)
+def test_a_mistake_of_the_harness_and_ctrl_c_are_no_regression(
+    harness, monkeypatch, fault, code, said
+):
+    def broken(*_, **__):
+        raise fault
+
+    monkeypatch.setattr("harness.verdict.compare.compare", broken)
+    found = harness("compare", "old", "new")
+    assert found.code == code
+    assert said in found.err
+    assert ("Traceback" in found.err) == bool(said)
+
+
 # Completion
 
 

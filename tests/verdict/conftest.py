@@ -21,7 +21,7 @@ batch_size = 8
 """
 PLUGINS = "[harness.backends]\n" + "".join(
     f"{name.lower()} = verdict_fakes:{name}\n"
-    for name in ("Steady", "Slower", "Placed", "Crashing", "Wrong")
+    for name in ("Steady", "Slower", "Placed", "Crashing", "Diverging", "Wrong")
 )
 
 

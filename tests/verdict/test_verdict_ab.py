@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -14,6 +15,8 @@ import pytest
 
 from harness.cli import main
 from harness.commands.options import PAIR_ROUNDS
+from harness.errors import StorageError
+from harness.run.durable import AppendFile
 from harness.run.folder import read_rows
 from harness.run.pairs import ROUNDS, PairBench
 from harness.run.pairs_folder import Pair
@@ -295,6 +298,31 @@ def test_a_variable_of_one_side_reaches_only_its_worker(place, code):
     assert row["log_ratio"] == pytest.approx(np.log(2), abs=0.1)
 
 
+def test_an_option_of_one_side_is_that_of_its_worker_alone(place, code, monkeypatch):
+    monkeypatch.delenv("MALLOC_TOP_PAD_", raising=False)
+    options = ("--option-a", "precision=float64", "--option-b", "environment=stock")
+    done, out, err = code("steady", "steady", *options, "--pairs", "1")
+    assert done == 3, out + err
+    assert "steady [precision=float64] → steady [environment=stock]" in out
+    kept = json.loads((place / "out" / "verdict.json").read_text())
+    versions = {name: side["versions"] for name, side in kept["sides"].items()}
+    assert (versions["A"]["precision"], versions["B"]["precision"]) == ("float64", "float32")
+    assert versions["A"]["malloc"] != "None"
+    assert versions["B"]["malloc"] == "None"
+    assert kept["sides"]["B"]["options"] == ["environment=stock"]
+
+
+def test_each_side_is_compared_with_the_reference_of_its_own_precision(place, code):
+    """What is wrong by 1 % of one gradient is so in float64, and within rounding in bfloat16."""
+    done, out, err = code("steady", "wrong", "--option-a", "precision=float64", "--pairs", "1")
+    assert done == 3, out + err
+    assert "CHANGED" in out
+    (place / "out").rename(place / "before")
+    done, out, err = code("steady", "wrong", "--option-b", "precision=bfloat16", "--pairs", "1")
+    assert done == 3, out + err
+    assert "INCONCLUSIVE" in out
+
+
 def test_another_interpreter_runs_its_own_worker_without_the_harness_s_path(place, code):
     script = place / "old-python"
     script.write_text(f'#!/bin/sh\nFAKE_SLOWDOWN=1.5 exec {sys.executable} "$@"\n')
@@ -367,6 +395,14 @@ def test_a_crash_exits_4_and_another_network_3(place, code):
     assert "gradient.dense1.bias" in out
 
 
+def test_a_side_that_diverges_failed_however_fast_it_does_it(place, code):
+    done, out, err = code("steady", "diverging", "--env-b", "FAKE_SLOWDOWN=0.5")
+    assert done == 4, out + err
+    assert "the loss became nan" in out
+    (row,) = read_rows(place / "out" / "pairs.csv")
+    assert (row["status"], row["log_ratio"]) == ("failed", None)
+
+
 def test_a_checkout_of_another_revision_is_what_its_worker_runs(place, code):
     """A plug-in's repository: its backend was 10 % slower one commit before."""
     (place / "site" / "verdict_plugins-1.0.dist-info" / "entry_points.txt").write_text(
@@ -392,11 +428,72 @@ def test_a_checkout_of_another_revision_is_what_its_worker_runs(place, code):
     assert len(left.stdout.splitlines()) == 1, "no worktree is left behind"
 
 
+def test_a_checkout_s_packages_may_lie_below_src_beside_an_interpreter_of_its_own(place, code):
+    (place / "site" / "verdict_plugins-1.0.dist-info" / "entry_points.txt").write_text(
+        "[harness.backends]\nours = our_backend:Ours\n"
+    )
+    text = "import verdict_fakes\n\n\nclass Ours(verdict_fakes.Steady):\n    name = 'ours'\n"
+    (place / "src").mkdir()
+    (place / "src" / "our_backend.py").write_text(text)
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for words in (["init", "-q"], ["add", "src"], ["commit", "-qm", "ours"]):
+        subprocess.run([*git, *words], check=True)
+    python = place / "own-python"  # whose environment has the rest
+    rest = f'PYTHONPATH="$PYTHONPATH:{os.environ["PYTHONPATH"]}"'
+    python.write_text(f'#!/bin/sh\n{rest} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    sides = ("--checkout-a", "HEAD", "--checkout-b", "HEAD", "--python-a", str(python))
+    done, out, err = code("ours", "ours", *sides, "--pairs", "1")
+    assert done == 3, out + err
+
+
+def test_a_checkout_without_the_backend_would_compare_what_is_installed_with_itself(place, code):
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for words in (["init", "-q"], ["add", "small.toml"], ["commit", "-qm", "no backend"]):
+        subprocess.run([*git, *words], check=True)
+    done, _, err = code("steady", "steady", "--checkout-a", "HEAD")
+    assert done == 2, err
+    assert "steady is not there, but in" in err
+    assert "verdict_fakes.py" in err
+
+
+def test_an_interpreter_without_the_harness_is_wrong_usage_and_no_regression(place, code):
+    python = place / "bare-python"
+    python.write_text("#!/bin/sh\necho no harness here >&2\nexit 1\n")
+    python.chmod(0o755)
+    done, _, err = code("steady", "steady", "--python-b", str(python))
+    assert done == 2, err
+    assert "side B: cannot list the backends" in err
+    assert "no harness here" in err
+
+
+def test_pairs_that_cannot_be_written_end_it_with_the_code_of_a_full_disk(place, code, monkeypatch):
+    def full(self, content):
+        if self.path.name == "pairs.csv":
+            raise StorageError(self.path, OSError(errno.ENOSPC, "No space left on device"))
+        return append(self, content)
+
+    append = AppendFile.append
+    monkeypatch.setattr(AppendFile, "append", full)
+    done, _, err = code("steady", "steady")
+    assert done == 5, err
+    assert "cannot write out/pairs.csv: No space left on device" in err
+
+
 BAD = {
     "unknown backend 'stedy'": ("stedy", "steady"),
     "is 4 backends": ("steady", "[scw][trl][eoar]*"),
     "no such program": ("steady", "steady", "--python-a", "no/such/python"),
     "allowed: NAME=VALUE": ("steady", "steady", "--env-b", "FAST"),
+    "--option-b precison=float64; allowed: precision, environment. Did you mean 'precision'?": (
+        *("steady", "steady", "--option-b", "precison=float64"),
+    ),
+    "--option-a precision=half; allowed: float32, tf32": (
+        *("steady", "steady", "--option-a", "precision=half"),
+    ),
+    "--precision 'tf32' is a mode of GPUs": (
+        *("steady", "steady", "--option-a", "precision=tf32"),
+    ),
     "--checkout-b: git rev-parse": ("steady", "steady", "--checkout-b", "no-such-revision"),
     "is no revision": ("steady", "steady", "--checkout-b", "--force"),
     "takes 6x6x1 images": ("steady", "steady", "-d", "synthetic:7x6x1:3:84"),

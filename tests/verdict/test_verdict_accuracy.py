@@ -57,7 +57,8 @@ def test_the_power_is_how_often_equal_backends_are_found_comparable():
 
 
 def test_each_backend_has_the_worst_verdict_of_its_pairs():
-    found = judge_each({"a": [0.98, 0.98], "b": [0.98, 0.98], "c": [0.90, 0.90]})
+    same = [0.98, 0.97, 0.99]
+    found = judge_each({"a": same, "b": same, "c": [0.90, 0.891, 0.911]})
     assert {name: v.answer for name, v in found.items()} == dict.fromkeys("abc", "different")
     found = judge_each({"a": [0.98, 0.98], "b": [0.98, 0.981], "c": [0.98, 0.95]})
     assert found["a"].pair == ("a", "c")
@@ -76,6 +77,29 @@ def test_the_error_rate_is_kept_at_the_edge_of_the_margin():
 
 def test_identical_accuracies_are_comparable_though_they_do_not_scatter():
     assert judge_accuracy({"a": [0.98, 0.97], "b": [0.98, 0.97]}).answer == "comparable"
+
+
+@pytest.mark.parametrize("images", [2, 20])
+def test_differences_by_as_many_images_each_are_no_proof_of_anything(images):
+    """Of 360 images, two seeds that differ by two, or by twenty, each: that happens by chance."""
+    old = np.array([350, 352])
+    verdict = judge_accuracy({"new": (old - images) / 360, "old": old / 360})
+    assert verdict.answer == "inconclusive"
+    assert verdict.difference == pytest.approx(-images / 360)
+    assert (verdict.low, verdict.high, verdict.power) == (-1, 1, 0)
+    assert verdict.seeds_needed == 3
+
+
+def test_coarse_accuracies_keep_the_error_rates_of_both_answers():
+    """Of 100 images three more are wrong, just the margin, give or take two; two seeds."""
+    rng = np.random.default_rng(4)
+    answers = []
+    for _ in range(2000):
+        right = np.round(95 + rng.normal(0, 2, 2)) / 100
+        verdict = judge_accuracy({"new": right, "old": [0.98, 0.98]}, margin=0.03, alpha=0.01)
+        answers.append(verdict.answer)
+    for wrong in ("comparable", "different"):
+        assert answers.count(wrong) / 2000 < 0.02, "1 %, and the scatter of so many draws"
 
 
 @pytest.mark.parametrize("few", [{}, {"a": [0.9, 0.8]}, {"a": [0.9], "b": [0.8]}])

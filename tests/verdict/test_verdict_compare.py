@@ -140,6 +140,14 @@ def test_uncommitted_changes_on_both_sides_may_be_different_code(tmp_path):
     assert "with changes" in finding.detail
 
 
+def test_of_two_sides_that_are_another_network_neither_is_judged_unless_asked_to(tmp_path):
+    old, new = (write_runs(tmp_path / side, 8, equivalent=False) for side in ("old", "new"))
+    finding = only(compare(old, [new], TRAIN))
+    assert (finding.verdict, finding.changed) == ("CHANGED", ("network",))
+    assert "on both sides" in finding.detail
+    assert only(compare(old, [new], TRAIN, {"network"})).verdict == "OK"
+
+
 def test_other_commits_and_versions_are_in_the_command_that_would_settle_it(tmp_path):
     old = write_run(tmp_path / "old")
     new = write_run(tmp_path / "new", 1, **CHANGES["code"], **CHANGES["versions"])
@@ -177,6 +185,34 @@ def test_accuracy_is_paired_by_seed(tmp_path, accuracies, verdict):
         assert finding.low <= finding.difference <= finding.high
     else:
         assert "--seeds" in finding.detail
+
+
+def test_seeds_of_several_runs_are_taken_together_and_each_counts_once(tmp_path):
+    for side, accuracies in (("old", [0.98, 0.981, 0.979]), ("new", [0.90, 0.902, 0.899])):
+        for number, accuracy in enumerate(accuracies):
+            one = {"seed": number, "test_accuracy": accuracy}
+            write_run(tmp_path / side / f"run-{number}", number, seeds=1, **one)
+        write_run(tmp_path / side / "run-again", 9, seeds=1, seed=0, test_accuracy=0.5)
+    finding = only(compare(tmp_path / "old", [tmp_path / "new"], {"accuracy": 0.01}))
+    assert finding.verdict == "REGRESSED"
+    assert finding.difference == pytest.approx(-0.0796, abs=1e-4)
+
+
+def test_two_seeds_that_lose_as_many_images_each_are_no_regression(tmp_path):
+    old = write_run(tmp_path / "old", seeds=2, test_accuracy=[350 / 360, 352 / 360])
+    new = write_run(tmp_path / "new", 1, seeds=2, test_accuracy=[345 / 360, 347 / 360])
+    finding = only(compare(old, [new], {"accuracy": 0.01}))
+    assert finding.verdict == "INCONCLUSIVE"
+    assert "--seeds 3" in finding.detail
+
+
+def test_where_nothing_at_all_was_measured_a_gate_does_not_pass(tmp_path, code):
+    nothing = {"peak_host_bytes": None, "test_accuracy": None, "train_images_per_second": None}
+    sides = [write_run(tmp_path / side, rounds=0, **nothing) for side in ("old", "new")]
+    done, said = code(*sides)
+    assert done == 2, said
+    assert "neither side has train, accuracy, memory" in said
+    assert code(*sides, "--fail-on", "train:5%")[0] == 3, "asked for, it is MISSING"
 
 
 def test_memory_and_compile_time_are_compared_too(tmp_path):

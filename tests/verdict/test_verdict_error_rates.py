@@ -290,6 +290,22 @@ def test_the_tables_join_what_was_sealed(tmp_path):
     assert f"| ab, pairs | machine `other` | {same} | 1 of {same}, " in both
 
 
+def test_a_series_that_failed_is_no_decision(tmp_path):
+    ended = []
+
+    def measure(series, attempt):
+        ended.append(series.series)
+        return fake_rows(series, attempt, 100.0, "FAILED" if len(ended) == 1 else "OK")
+
+    go_on(tmp_path, schedule(tmp_path), measure, 520.0, Clock(10), lambda text: None)
+    machine = {"cpu": "CPU", "cpu_generation": "1", "cpus_available": 2, "memory_bytes": 2**34}
+    text = report(tmp_path, {**machine, "machine_key": "abc"})
+    assert "1 series failed" in text
+    costs = text.partition("### What a decision takes")[2].splitlines()
+    counts = [int(line.split("|")[3]) for line in costs if line.startswith("| ab")]
+    assert sum(counts) == len(ended) - 1
+
+
 def test_a_goal_is_shown_only_by_its_whole_interval():
     assert judged(0, 400, 0.01, True) == "shown"
     assert judged(0, 100, 0.01, True) == "met so far"

@@ -13,8 +13,10 @@ from harness.verdict.paired import (
     bootstrap_interval,
     hodges_lehmann,
     hodges_lehmann_bounds,
+    least_pairs,
     pair_deviation,
     permutation_p,
+    rank_tail,
     signed_rank_p,
 )
 
@@ -69,6 +71,22 @@ def test_too_few_pairs_have_no_bound():
     assert hodges_lehmann_bounds([0.1] * 7, 0.01) == (0.1, 0.1)
     assert attainable(6, 0.01) == 0
     assert attainable(7, 0.01) == 2**-7
+    for level, count in ((0.01, 7), (0.01 / 3, 9), (0.5, 1), (2**-5, 5)):
+        assert least_pairs(level) == count
+        assert attainable(count, level) > 0
+        assert count == 1 or attainable(count - 1, level) == 0
+
+
+@pytest.mark.parametrize("count", [8, 20, 53, 60, 130])
+@pytest.mark.parametrize("level", [0.01, 0.005])
+def test_a_p_value_of_just_the_level_is_not_above_it(count, level):
+    wanted = int((rank_tail(count) > level).sum())  # the least sum of ranks that is enough
+    signs, left = np.full(count, -1.0), wanted
+    for rank in range(count, 0, -1):
+        if rank <= left:
+            signs[rank - 1], left = 1.0, left - rank
+    values = signs * np.arange(1, count + 1)
+    assert signed_rank_p(values) == attainable(count, level)
 
 
 @pytest.mark.parametrize("draw", ["normal", "heavy", "outliers"])
@@ -110,3 +128,10 @@ def test_the_bootstrap_holds_the_truth_about_as_often_as_it_says():
     t = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
     assert (low, high) == pytest.approx(t, abs=0.1)
     assert bootstrap_interval([0.2, 0.2, 0.2]) == (0.2, 0.2)
+
+
+def test_the_bootstrap_has_bounds_where_no_single_pair_matters():
+    values = [0.1] * 9 + [0.5]
+    low, high = bootstrap_interval(values)
+    assert low == pytest.approx(0.1)
+    assert 0.1 <= high < 0.5

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.verdict.paired import signed_rank_p
+from harness.verdict import rates
+from harness.verdict.paired import rank_tail, signed_rank_p
 from harness.verdict.rates import (
+    SIMULATED,
     clopper_pearson,
     holm,
     last_look,
@@ -94,6 +96,23 @@ def test_power_is_that_of_the_test_and_near_noether_s_formula_for_many_pairs():
     z = stats.norm.isf(0.01) + stats.norm.isf(0.1)
     noether = z**2 / (3 * (stats.norm.cdf(math.sqrt(2) * effect) - 0.5) ** 2)
     assert pairs_needed(effect, 1.0, 0.01) == pytest.approx(noether, rel=0.1)
+
+
+@pytest.mark.parametrize("pairs", [SIMULATED, 60, 150])
+@pytest.mark.parametrize("level", [0.01, 0.05])
+def test_the_power_of_many_pairs_is_that_of_a_simulation(pairs, level):
+    tail = rank_tail(pairs)
+    critical = int(np.searchsorted(-tail, -level))
+    for effect in (0.1, 0.3, 0.5, 0.8):
+        simulated = rates._power(pairs, effect, critical)
+        assert rates._power_of_many(pairs, effect, level) == pytest.approx(simulated, abs=0.04)
+    assert rates._power_of_many(pairs, 0.0, level) == pytest.approx(level, abs=0.003)
+    assert rates._power_of_many(pairs, 9.0, level) == 1
+
+
+def test_where_simulation_ends_nothing_jumps():
+    found = [power(pairs, 0.4, 1.0, 0.01) for pairs in range(SIMULATED - 4, SIMULATED + 6)]
+    assert np.abs(np.diff(found)).max() < 0.06
 
 
 def test_smallest_effect_and_pairs_needed_are_each_other_s_inverse():

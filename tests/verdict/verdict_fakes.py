@@ -67,9 +67,12 @@ class Steady(NumpyBackend):
 
     def prepare(self, variant, setting):
         sys.modules["__main__"].perf_counter = CLOCK
+        self.precision = setting.precision
 
     def versions(self):
-        return {"steady": "1.0", "python": sys.executable}
+        malloc = str(os.environ.get("MALLOC_TOP_PAD_"))
+        found = {"steady": "1.0", "python": sys.executable}
+        return {**found, "precision": self.precision, "malloc": malloc}
 
     def open(self, path, spec, variant, setting):
         return self.session(import_source(path), spec)
@@ -123,6 +126,18 @@ class Crashing(Steady):
 
     name = "crashing"
     session = CrashingSession
+
+
+class DivergingSession(SteadySession):
+    def train(self, order, learning_rates, masks=None):
+        return super().train(order, learning_rates, masks) * np.nan
+
+
+class Diverging(Steady):
+    """Its loss is no number."""
+
+    name = "diverging"
+    session = DivergingSession
 
 
 class WrongSession(SteadySession):
