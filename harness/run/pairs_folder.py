@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from harness.run.folder import SAMPLE_COLUMNS, ResultsFolder
-from harness.sheets import safe_cells
+from harness.run.folder import SAMPLE_COLUMNS, ResultsFolder, table_header, table_lines
 
 PAIR_COLUMNS = (
     "run_id role backend_a backend_b pair measure first seconds_a seconds_b log_ratio rounds "
@@ -42,37 +40,38 @@ class PairsFolder(ResultsFolder):
 
     def begin(self) -> None:
         """Open both tables, which are written to as pairs come."""
+        self._pairs = self._begin_table("pairs.csv", table_header(PAIR_COLUMNS))
         super().begin()
-        self._pairs = (self.path / "pairs.csv").open("w", newline="", encoding="utf-8")
-        self._pair_writer = csv.DictWriter(self._pairs, PAIR_COLUMNS)
-        self._pair_writer.writeheader()
-        self._pairs.flush()
 
     def add_pair(self, pair: Pair, measures: Sequence[str], role: str = "comparison") -> None:
-        """Append what a pair gave, one row for each measure."""
+        """Append what a pair gave, one row for each measure, and see it onto the disk.
+
+        Raises:
+            StorageError: it cannot be written; none of it is.
+
+        """
+        rows = []
         for measure in measures:
             a, b = pair.seconds.get(measure, (None, None))
-            self._pair_writer.writerow(
-                safe_cells(
-                    {
-                        "run_id": self.run_id,
-                        "role": role,
-                        "backend_a": pair.labels[0],
-                        "backend_b": pair.labels[1],
-                        "pair": pair.number,
-                        "measure": measure,
-                        "first": pair.first,
-                        "seconds_a": a,
-                        "seconds_b": b,
-                        "log_ratio": pair.log_ratios.get(measure),
-                        "rounds": pair.rounds.get(measure),
-                        "started_at": pair.started_at,
-                        "status": "failed" if pair.failed else "ok",
-                        "error": pair.failed,
-                    }
-                )
+            rows.append(
+                {
+                    "run_id": self.run_id,
+                    "role": role,
+                    "backend_a": pair.labels[0],
+                    "backend_b": pair.labels[1],
+                    "pair": pair.number,
+                    "measure": measure,
+                    "first": pair.first,
+                    "seconds_a": a,
+                    "seconds_b": b,
+                    "log_ratio": pair.log_ratios.get(measure),
+                    "rounds": pair.rounds.get(measure),
+                    "started_at": pair.started_at,
+                    "status": "failed" if pair.failed else "ok",
+                    "error": pair.failed,
+                }
             )
-        self._pairs.flush()
+        self._pairs.append(table_lines(PAIR_COLUMNS, rows))
 
     def close(self) -> None:
         """Close both tables."""
