@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from fault_runs import go, row, statuses
+from fault_runs import Counting, go, row, statuses
 
+from benchmarks.fakes import fake_workers
+from harness.cli import main
 from harness.errors import UsageError
 from harness.run.folder import ResultsFolder, read_rows
 
@@ -45,6 +49,37 @@ def test_after_two_seeds_in_a_row_no_third_worker_is_started(tmp_path, monkeypat
     go(tmp_path / "out", seeds=4)
     assert statuses(tmp_path / "out", "left") == ["ok", "crashed", "crashed", "skipped"]
     assert statuses(tmp_path / "out", "right") == ["ok"] * 4
+
+
+def test_a_signal_that_was_to_be_ignored_does_not_end_the_run(tmp_path):
+    """`nohup` is for that: the terminal is closed, and the run goes on."""
+
+    class Leaving(Counting):
+        def trained(self, progress):
+            super().trained(progress)
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    heard, before = Leaving(), signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with fake_workers():
+            go(tmp_path / "out", listener=heard)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert len(heard.measured) > 4
+    assert statuses(tmp_path / "out", "left") == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("options", [{"timeout": 5}, {"seeds": "many"}, {"backend": 3}, {}])
+def test_a_journal_that_asks_for_nonsense_is_refused_in_one_line(tmp_path, capsys, options):
+    head = {"journal": 1, "run_id": "r", "identity": {}, "request": {"dataset": 7, **options}}
+    (tmp_path / "journal.jsonl").write_text(json.dumps(head) + "\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--resume", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2, said
+    assert "what was asked for there makes no sense" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_what_has_changed_is_named_and_refused(tmp_path):

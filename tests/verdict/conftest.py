@@ -19,8 +19,9 @@ layers = [
 [training]
 batch_size = 8
 """
+FAKES = ("Steady", "Slower", "Crashing", "Wrong", "Lying")
 PLUGINS = "[harness.backends]\n" + "".join(
-    f"{name.lower()} = verdict_fakes:{name}\n" for name in ("Steady", "Slower", "Crashing", "Wrong")
+    f"{name.lower()} = verdict_fakes:{name}\n" for name in FAKES
 )
 
 
