@@ -287,6 +287,23 @@ def _holds_a_run(path: Path) -> bool:
         return len(file.readlines(1000)) > 1  # more than the header
 
 
+def open_table(path: Path) -> TextIO:
+    """Open a table to be read, which is no device without end and no pipe without a writer.
+
+    Raises:
+        OSError: it is missing, or no file.
+
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")
+    return path.open(newline="", encoding="utf-8")
+
+
+def is_own(folder: Path, path: Path) -> bool:
+    """Return whether there is a file that truly lies in a folder, and is no link out of it."""
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a `summary.csv` or `samples.csv`, numbers and truth values as such.
 
@@ -297,7 +314,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with open_table(path) as file:
             head = file.readline()
             names = next(csv.reader([head]), [])
             if "run_id" not in names:
