@@ -148,6 +148,11 @@ class WorkerProcess:
     """One worker, in a process group of its own, with its own log.
 
     With `memory`, a number of bytes, it is ended when it holds more: see `_watch`.
+
+    Raises:
+        StorageError: there is no room for its log.
+        WorkerError: the system starts no more processes.
+
     """
 
     def __init__(
@@ -180,6 +185,10 @@ class WorkerProcess:
                     pass_fds=(command_reader, answer_writer),
                     start_new_session=True,
                 )
+        except OSError as error:
+            os.close(command_writer)
+            os.close(answer_reader)
+            raise WorkerError(f"{label}: cannot be started: {error}", "crashed") from None
         finally:
             os.close(command_reader)
             os.close(answer_writer)

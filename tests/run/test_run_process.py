@@ -15,6 +15,7 @@ import pytest
 from harness.errors import WorkerError
 from harness.run import process
 from harness.run.environment import worker_environment
+from harness.run.guarded import Guardian
 from harness.run.process import DeadlineWriter, WorkerProcess, first_to_answer
 from harness.spec import initial_parameters, parse_spec
 
@@ -438,3 +439,40 @@ def test_what_a_worker_says_of_its_failure_is_cut_and_its_status_is_one_of_two(s
     assert error.status == "failed", "it said that it was planned"
     assert 10_000 <= len(str(error)) < 10_100
     str(error).encode()  # half a character, as JSON may hold, would be refused by every table
+
+
+def test_a_worker_that_the_system_does_not_start_is_said_to_have_crashed(start, monkeypatch):
+    start("other").kill()  # the guardian is there
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    before = psutil.Process().num_fds()
+    monkeypatch.setattr(process.subprocess, "Popen", refuse)
+    with pytest.raises(WorkerError, match="cannot be started: .*temporarily unavailable") as caught:
+        start()
+    assert caught.value.status == "crashed"
+    assert psutil.Process().num_fds() == before
+
+
+def test_without_a_guardian_workers_are_started_and_the_next_one_gets_it(monkeypatch):
+    guardian = Guardian()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.subprocess, "Popen", refuse)
+        guardian.begins(2**22 + 1)
+    assert guardian.process is None
+    guardian.begins(2**22 + 2)
+    first = guardian.process
+    assert first is not None
+    first.kill()
+    first.wait()
+    guardian.ended(2**22 + 1)
+    assert guardian.process is not first
+    assert guardian.process is not None
+    assert guardian.process.stdin is not None
+    guardian.process.stdin.close()
+    assert guardian.process.wait(PATIENCE) == 0, "those numbers are no groups"
