@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fault_runs import Counting, go, row, statuses
+from fault_runs import Counting, go, info, row, statuses
 
-from benchmarks.fakes import fake_workers
+from benchmarks.fakes import FakeWorker, fake_workers
 from harness.cli import main
-from harness.errors import UsageError
+from harness.errors import Interrupted, UsageError
+from harness.machine import describe_machine
+from harness.registry import BackendInfo
 from harness.run.folder import ResultsFolder, read_rows
 
 HERE = Path(__file__).parent
@@ -91,6 +94,69 @@ def test_what_has_changed_is_named_and_refused(tmp_path):
     before = (tmp_path / "out" / "summary.csv").read_bytes()
     go(tmp_path / "out", resume=True, seeds=1)
     assert (tmp_path / "out" / "summary.csv").read_bytes() == before, "nothing was done again"
+
+
+def another_machine(patched: pytest.MonkeyPatch) -> None:
+    found = {**describe_machine(), "cpu": "an abacus"}
+    patched.setattr("harness.run.run.describe_machine", lambda: found)
+
+
+def another_harness(patched: pytest.MonkeyPatch) -> None:
+    patched.setattr("harness.run.identity.source_hash", lambda root: "changed")
+
+
+def another_framework(patched: pytest.MonkeyPatch) -> None:
+    def newer(name: str) -> BackendInfo:
+        return replace(info(name), versions={"framework": "2.0"})
+
+    patched.setattr("fault_runs.info", newer)
+
+
+def another_framework_in_the_worker(patched: pytest.MonkeyPatch) -> None:
+    """Whose metadata are as they were, such as one that is built from a checkout."""
+
+    def prepare(worker: FakeWorker, fields: object, arrays: object) -> tuple[dict, dict]:
+        device = {"kind": "cpu", "name": "none"}
+        return {"seconds": 0.5, "versions": {"fake": "2.0"}, "devices": [device]}, {}
+
+    patched.setattr(FakeWorker, "_prepare", prepare)
+
+
+CHANGES = {
+    another_machine: "machine.cpu: .* then, an abacus now",
+    another_harness: "versions.harness code: .* then, changed now",
+    another_framework: "backends.left.versions.framework: nothing then, 2.0 now",
+    another_framework_in_the_worker: "left cpu.fake: 1.0 then, 2.0 now",
+}
+
+
+class Stopping(Counting):
+    """Stops the run, as Ctrl-C does, after its first block."""
+
+    def trained(self, progress):
+        raise KeyboardInterrupt
+
+
+def lines_of(path: Path) -> set[bytes]:
+    return set(path.read_bytes().splitlines()) if path.exists() else set()
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_what_has_changed_beside_the_spec_is_named_too_and_nothing_is_lost(
+    tmp_path, monkeypatch, change
+):
+    with fake_workers():
+        with pytest.raises(Interrupted):
+            go(tmp_path / "out", listener=Stopping())
+        measured = lines_of(tmp_path / "out" / "samples.csv")
+        with monkeypatch.context() as patched:
+            change(patched)
+            with pytest.raises(UsageError, match=CHANGES[change]):
+                go(tmp_path / "out", resume=True)
+        kept = lines_of(tmp_path / "out" / "superseded" / "samples.csv")
+        assert measured <= lines_of(tmp_path / "out" / "samples.csv") | kept
+        go(tmp_path / "out", resume=True)
+    assert statuses(tmp_path / "out", "left") == statuses(tmp_path / "out", "right") == ["ok", "ok"]
 
 
 def test_a_second_run_into_one_folder_is_refused_until_the_first_is_gone(tmp_path):
