@@ -66,5 +66,5 @@ def test_settings_that_the_environment_gives_to_git_stay(repository, monkeypatch
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.bare")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "no truth value")
-    with pytest.raises(UsageError, match="core.bare"), checkout("HEAD", "--checkout-a"):
+    with pytest.raises(UsageError, match=r"core\.bare"), checkout("HEAD", "--checkout-a"):
         pass

@@ -325,7 +325,7 @@ def test_pairs_are_on_disk_as_soon_as_they_are_added_and_a_full_disk_is_said(tmp
         patched.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match="No space left on device"):
             folder.add_pair(pair, ["train"])
-    folder.add_pair(Pair(1, "B", now(), failed="B: crashed\nof \"it\", he said"), ["train"])
+    folder.add_pair(Pair(1, "B", now(), failed='B: crashed\nof "it", he said'), ["train"])
     folder.close()
     first, second = read_rows(tmp_path / "pairs.csv")
     assert (first["pair"], first["seconds_b"], first["status"]) == (0, 1.1, "ok")

@@ -387,7 +387,7 @@ def test_a_worker_that_reads_no_more_is_not_waited_for_beyond_the_limit(start, m
     worker = start()
     prepare(worker)
     os.kill(worker.process.pid, signal.SIGSTOP)
-    with pytest.raises(WorkerError, match="took no question in 0.25 s; ended") as caught:
+    with pytest.raises(WorkerError, match=r"took no question in 0\.25 s; ended") as caught:
         worker.ask("reset", {"x": np.zeros(2**20)}, seed=0, timeout=0.25)
     assert caught.value.status == "timed-out"
     assert not is_alive(worker.process.pid)
@@ -449,7 +449,7 @@ def test_a_worker_that_the_system_does_not_start_is_said_to_have_crashed(start, 
 
     before = psutil.Process().num_fds()
     monkeypatch.setattr(process.subprocess, "Popen", refuse)
-    with pytest.raises(WorkerError, match="cannot be started: .*temporarily unavailable") as caught:
+    with pytest.raises(WorkerError, match=r"cannot be started: .* unavailable") as caught:
         start()
     assert caught.value.status == "crashed"
     assert psutil.Process().num_fds() == before
