@@ -60,6 +60,16 @@ def watch(process: subprocess.Popen[bytes], seconds: float, summary: Path) -> It
         time.sleep(INTERVAL)
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End the run in good order; one that does not end is killed, and its workers with it."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
 def verdict(samples: list[Sample], statuses: set[str]) -> list[str]:
     """Return what is wrong, nothing if all is well; the first quarter is left out as warm-up."""
     if len(samples) < 8:
@@ -102,8 +112,7 @@ def main() -> None:
         if process.poll() is not None:
             sys.exit(f"the run ended by itself, with {process.returncode}")
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
+        end(process)
     statuses = {row["status"] for row in read_rows(results / "summary.csv")}
     problems = verdict(samples, statuses)
     first, last = samples[0], samples[-1]

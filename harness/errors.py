@@ -20,6 +20,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_SAID = 10_000  # characters of what a worker may say; a field of a table has 131,072 at most
+
 
 class HarnessError(Exception):
     """Base of every error shown to the user without a traceback."""
@@ -72,14 +74,16 @@ class Interrupted(HarnessError):  # noqa: N818 (not a fault)
 class WorkerError(HarnessError):
     """A worker process failed; `status` is the word for it in the results.
 
-    `status` is one of `crashed`, `timed-out`, `out-of-memory`, `failed`, `early`.
+    `status` is one of `crashed`, `timed-out`, `out-of-memory`, `failed`, `early`. The message may
+    quote what a worker said: it is cut, and made such that every file can hold it.
     """
 
     exit_code = 4
 
     def __init__(self, message: str, status: str = "failed") -> None:
         self.status = status
-        super().__init__(message)
+        said = message if len(message) <= MOST_SAID else f"{message[:MOST_SAID]} ..."
+        super().__init__(said.encode("utf-8", "replace").decode())
 
 
 class MessageError(HarnessError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,33 @@ def check_place(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {reason}. Try: -o with another file")
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def put_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` make a file beside `path`, see it onto the disk, and rename it to `path`.
+
+    Raises:
+        OSError: that is not possible there.
+
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file that a user asked for, as `put_whole`.
 
     Raises:
         UsageError: that is not possible there.
 
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        try:
-            write(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        put_whole(path, write)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(
@@ -48,10 +60,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         ) from None
 
 
+def sync_folder(path: Path) -> None:
+    """See the names in a folder onto the disk; some file systems cannot, and need not."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Append to a CSV file that is never rewritten, and see the rows onto the disk.
 
-    The header is written once. A line that a crash cut short is ended, so that it spoils no other.
+    The header is written once. A line that a crash cut short is ended, so that it spoils no other:
+    so is the quoted field in which it may have been.
 
     Raises:
         UsageError: the file has other columns, or cannot be written.
@@ -69,8 +92,8 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
             writer = csv.DictWriter(file, columns)
             if header is None:
                 writer.writeheader()
-            elif not _ends_in_newline(path, end):
-                file.write("\r\n")
+            else:
+                file.write(_missing_end(path, end))
             writer.writerows(map(safe_cells, rows))
             file.flush()
             os.fsync(file.fileno())
@@ -80,7 +103,11 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         ) from None
 
 
-def _ends_in_newline(path: Path, size: int) -> bool:
+def _missing_end(path: Path, size: int) -> str:
+    """Return what the last line lacks to be one: nothing, its end, or a quotation mark as well."""
     with path.open("rb") as file:
         file.seek(size - 1)
-        return file.read(1) == b"\n"
+        if file.read(1) == b"\n":
+            return ""
+        file.seek(0)
+        return '"\r\n' if file.read().count(b'"') % 2 else "\r\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -15,6 +14,7 @@ from harness.errors import Interrupted, UsageError
 from harness.run.arrays import write_arrays
 from harness.run.bench import Bench
 from harness.run.cell import open_cell
+from harness.run.durable import temporary_folder
 from harness.run.listener import Listener
 from harness.run.plan import Plan
 from harness.run.preparation import start_cells
@@ -72,7 +72,7 @@ def check(plan: Plan, material: Material, folder: CheckFolder, listener: Listene
 
     """
     started = monotonic()
-    scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
+    scratch = temporary_folder()
     bench = Bench(plan, material.dataset, folder, listener, "", Path(scratch.name))
     ladder = Ladder(bench, material)
     reference = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.check.ladder import Finding
 from harness.check.questions import RUNGS
@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.machine import commit, describe_machine
 from harness.run.cell import Cell
 from harness.run.checked import network_hash
+from harness.run.durable import replace_file
 from harness.run.folder import ResultsFolder, now
 from harness.sheets import safe_cells
 from harness.spec import infer
@@ -48,15 +49,23 @@ class CheckFolder(ResultsFolder):
         """Nothing is written before the end."""
 
     def write(self, checked: Checked) -> dict[str, Any]:
-        """Write both files, and return what the JSON holds."""
+        """Write both files, and return what the JSON holds.
+
+        Raises:
+            StorageError: they cannot be written.
+
+        """
         report = describe(checked, self.run_id)
-        with (self.path / "check.csv").open("w", newline="", encoding="utf-8") as file:
+
+        def write(file: TextIO) -> None:
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             writer.writeheader()
             for backend in report["backends"]:
                 writer.writerows(
                     safe_cells({**report, **backend, **rung}) for rung in backend["rungs"]
                 )
+
+        replace_file(self.path / "check.csv", write)
         self.write_json("check.json", report)
         return report
 

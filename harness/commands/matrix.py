@@ -40,6 +40,7 @@ def run_matrix(
     from harness.loggers.parse import parse_loggers
     from harness.run.matrix import run_matrix as carry_out
     from harness.run.matrix_folder import MatrixFolder
+    from harness.run.request import as_begun
     from harness.show.matrix import read_parts
     from harness.show.progress import duration, make_listener
 
@@ -48,7 +49,8 @@ def run_matrix(
     renewed = given if resume else {}
     try:
         first = {**folder.asked[0].options, **renewed}
-        loggers = parse_loggers(first.get("log_to"))
+        with as_begun(folder.path):
+            loggers = parse_loggers(first.get("log_to"))
         logged: list[str] = []
         times = [monotonic()]
         seconds: list[float] = []

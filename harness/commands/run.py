@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -233,13 +234,14 @@ def carry_out(options: Mapping[str, Any], folder: ResultsFolder | None, show: Sh
 
     from harness.loggers.parse import parse_loggers
     from harness.run.folder import ResultsFolder
-    from harness.run.request import make_request
+    from harness.run.request import as_begun, make_request
     from harness.run.run import run as train
     from harness.show.progress import make_listener
     from harness.show.table import read_lines, remarks, results_table
 
-    loggers = parse_loggers(options.get("log_to"))
-    request = make_request(options)
+    with as_begun(folder.path) if folder else nullcontext():
+        loggers = parse_loggers(options.get("log_to"))
+        request = make_request(options)
     messages, output = Console(stderr=True), Console()
     for info, reason in request.skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)

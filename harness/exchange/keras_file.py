@@ -63,6 +63,8 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     found = [info for info in archive.infolist() if info.filename == name]
     if len(found) != 1:
         raise UsageError(f"no .keras file: it holds {len(found)} members {name!r}; wanted: one")
+    if found[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UsageError(f"{name} is packed in another way than Keras does")
     with archive.open(found[0]) as file:
         content = file.read(limit + 1)
     if len(content) > limit:

@@ -11,6 +11,7 @@ from harness.exchange.toml import spec_toml
 from harness.fuzz.found import Finding, Fuzzed, command
 from harness.fuzz.judging import STEPS, Outcome
 from harness.machine import commit, describe_machine
+from harness.run.durable import replace_file, storing
 from harness.run.folder import ResultsFolder, now
 
 SCHEMA_VERSION = 1
@@ -38,14 +39,16 @@ class FuzzFolder(ResultsFolder):
     def write_finding(self, finding: Finding, number: int) -> None:
         """Write the smallest spec, with what it shows and the command above it."""
         folder = self.path / "found"
-        folder.mkdir(exist_ok=True)
+        with storing(folder):
+            folder.mkdir(exist_ok=True)
         outcome = finding.shrunk_outcome
         words = (finding.label.replace("@", "-"), outcome.rung or outcome.status)
         path = folder / f"{number:02}-{'-'.join(words)}.toml"
         finding.file = str(path)
         head = [f"{finding.label} {outcome}", command(finding, finding.file)]
         lines = [f"# {' '.join(line.split())}" for line in head]
-        path.write_text("\n".join([*lines, spec_toml(finding.smallest)]), encoding="utf-8")
+        text = "\n".join([*lines, spec_toml(finding.smallest)])
+        replace_file(path, lambda file: file.write(text))
 
     def write(self, fuzzed: Fuzzed) -> dict[str, Any]:
         """Write `fuzz.json`, and return what it holds."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Mapping
 from mmap import mmap
@@ -80,18 +82,42 @@ def write_epoch(
     `order` has the row numbers of the epoch, first to last. A row keeps its number, and the set
     its size, so that orders mean what they meant and no backend sees a new shape; a row that is
     not in `order` is zero.
+
+    Raises:
+        DataError: there is too little room.
+        StorageError: the disk is full or broken.
+
     """
     free = shutil.disk_usage(folder).free
-    if images.nbytes > free:  # to run out of it while the file is mapped would end the process
+    if images.nbytes > free:
         raise DataError(
             f"augmented images need {images.nbytes:,} bytes in {folder}, where {free:,} are free. "
             "Try: TMPDIR=FOLDER on a larger disk, or a smaller dataset"
         )
     path = folder / f"{EPOCH_IMAGES}.npy"
     new = folder / f"{EPOCH_IMAGES}.new"
-    changed = np.lib.format.open_memmap(new, "w+", np.dtype(np.float32), images.shape)
-    for start in range(0, len(order), _ROWS):
-        rows = order[start : start + _ROWS]
-        changed[rows] = augment(images, rows, augmentation, seed, epoch, start)
-    changed.flush()
-    new.replace(path)  # never over the old one, which workers may still have in their memory
+    with storing(path):
+        changed = np.lib.format.open_memmap(new, "w+", np.dtype(np.float32), images.shape)
+        _reserve(new)
+        for start in range(0, len(order), _ROWS):
+            rows = order[start : start + _ROWS]
+            changed[rows] = augment(images, rows, augmentation, seed, epoch, start)
+        changed.flush()
+        new.replace(path)  # never over the old one, which workers may still have in their memory
+
+
+def _reserve(path: Path) -> None:
+    """Take up all of a file's room: to run out of it while it is mapped would end the process.
+
+    Raises:
+        OSError: there is too little.
+
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot
+                raise

@@ -20,13 +20,14 @@ from harness.errors import WorkerError
 from harness.machine import commit
 from harness.registry import BackendInfo
 from harness.run.cell import Cell
-from harness.run.durable import storing
+from harness.run.durable import check_room, storing
 from harness.run.folder import SUPERSEDED, ResultsFolder, now
 from harness.run.journal import Journal, Key
 from harness.run.limit import beside_limit, training_limit
 from harness.run.listener import Listener
 from harness.run.peaks import Peaks
 from harness.run.plan import Plan
+from harness.run.process import NO_USE
 from harness.spec import infer, initial_parameters
 
 Row = dict[str, Any]
@@ -79,12 +80,8 @@ class Bench:
         except WorkerError as error:
             self.fail(cell, error)
             return False
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-            # Whatever a backend answers, it must not end the others.
-            problem = f"{type(error).__name__}: {error}"
-            with suppress(OSError), cell.worker.log.open("a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
-            self.fail(cell, WorkerError(f"{cell.label}: an answer of no use: {problem}"))
+        except NO_USE as error:  # whatever a backend answers, it must not end the others
+            self.fail(cell, no_use(cell.label, [cell.worker.log], error))
             return False
         return True
 
@@ -98,9 +95,25 @@ class Bench:
             self.cells = cells
 
     def fail(self, cell: Cell, error: WorkerError) -> None:
-        """Note that the cell's worker failed."""
+        """Note that the cell's worker failed.
+
+        Raises:
+            StorageError: so would any other, as the disk is full; that is no failure of this one.
+
+        """
         cell.fail(error)
+        self.check_room()
         self.listener.failed(cell.label, *cell.outcome)
+
+    def check_room(self) -> None:
+        """See that workers can write what they have to.
+
+        Raises:
+            StorageError: they cannot.
+
+        """
+        for place in (self.folder.path, self.scratch):
+            check_room(place)
 
     def sample(self, cell: Cell, phase: str, **fields: Any) -> Row:
         """Put one measurement on disk, and return it."""
@@ -216,3 +229,11 @@ class Bench:
             "commit": head,
             "dirty": dirty,
         }
+
+
+def no_use(label: str, logs: Iterable[Path], error: Exception) -> WorkerError:
+    """Return what is said of an answer that `error` came of; where it did goes to the logs."""
+    for path in logs:
+        with suppress(OSError), path.open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+    return WorkerError(f"{label}: an answer of no use: {type(error).__name__}: {error}")

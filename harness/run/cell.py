@@ -26,6 +26,7 @@ from harness.run.process import WorkerProcess
 
 Fields = dict[str, Any]
 GAUGES = ("joules", "gpu_mhz")  # of a block, columns of the samples
+MOST_TEXT = 10_000  # characters of versions and a device's name
 Answer = tuple[Fields, dict[str, NDArray[Any]]]
 
 
@@ -170,9 +171,36 @@ class Cell:
                 f"{self.label}: train returned losses of the shape {list(losses.shape)}; "
                 f"the block has {len(rates)} steps"
             )
+        return self.timed(seconds, "a block"), losses
+
+    def predict(self, size: int, calls: int) -> NDArray[np.float64]:
+        """Have a batch of so many images predicted some times; return the seconds of each call.
+
+        Raises:
+            WorkerError: as `ask`; or the answer makes no sense.
+
+        """
+        _, arrays = self.ask("predict", batch_size=size, calls=calls)
+        seconds = arrays["seconds"].astype(np.float64)
+        if seconds.shape != (calls,):
+            raise WorkerError(
+                f"{self.label}: predict returned times of the shape {list(seconds.shape)}; "
+                f"there were {calls} calls"
+            )
+        for value in seconds.tolist():
+            self.timed(value, "a prediction")
+        return seconds
+
+    def timed(self, seconds: float, what: str) -> float:
+        """Return seconds that a worker measured.
+
+        Raises:
+            WorkerError: its clock went back, or they are no number.
+
+        """
         if not 0 <= seconds < float("inf"):
-            raise WorkerError(f"{self.label}: by its clock a block took {seconds} s")
-        return seconds, losses
+            raise WorkerError(f"{self.label}: by its clock {what} took {seconds} s")
+        return seconds
 
     def row(self) -> Fields:
         """Return the columns of the summary that this cell knows, for the present seed."""
@@ -260,12 +288,14 @@ def end_import(cell: Cell) -> None:
     versions = {str(name): str(version) for name, version in answer["versions"].items()}
     devices = reversed(answer["devices"])
     cell.devices = {str(found["kind"]): str(found["name"]) for found in devices}
-    cell.facts |= {
+    facts = {
         "framework_version": next(iter(versions.values()), ""),
         "versions": json.dumps(versions),
         "device_name": cell.devices.get(cell.device, ""),
-        "import_seconds": figure(answer, "seconds"),
     }
+    if (count := sum(map(len, facts.values()))) > MOST_TEXT:  # no table could be read with it
+        raise WorkerError(f"{cell.label}: versions of {count:,} characters; allowed: {MOST_TEXT:,}")
+    cell.facts |= {**facts, "import_seconds": figure(answer, "seconds")}
 
 
 def open_cell(cell: Cell, folder: ResultsFolder, data: Path) -> None:

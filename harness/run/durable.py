@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 from harness.errors import StorageError, UsageError
+from harness.output import sync_folder
 
 LOCK = ".lock"
+ROOM = 2**16  # bytes that a disk with any room has left
 
 
 @contextmanager
@@ -34,7 +37,7 @@ class AppendFile:
     def __init__(self, path: Path, head: bytes = b"") -> None:
         self.path = path
         with storing(path):
-            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self.descriptor = _open(path)
             try:
                 self.size = _end_of_last_line(self.descriptor)
                 os.ftruncate(self.descriptor, self.size)
@@ -64,11 +67,12 @@ class AppendFile:
             while left:
                 left = left[os.write(self.descriptor, left) :]
             os.fsync(self.descriptor)
-        except OSError:
+            self.size = begin + len(content)
+        except BaseException:  # Ctrl-C, too: what is half there would end in the midst of the next
+            self.size = begin
             with suppress(OSError):
                 os.ftruncate(self.descriptor, begin)
             raise
-        self.size = begin + len(content)
 
     def read(self, begin: int, count: int) -> bytes:
         """Return what was appended there."""
@@ -80,6 +84,11 @@ class AppendFile:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def _open(path: Path, more: int = 0) -> int:
+    """Open a file of a results folder, which is no link that leads out of it."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | more, 0o666)
 
 
 def _end_of_last_line(descriptor: int) -> int:
@@ -104,7 +113,8 @@ def replace_file(path: Path, write: Callable[[TextIO], object]) -> None:
     temporary = path.with_name(f"{path.name}.new")
     with storing(path):
         try:
-            with temporary.open("w", newline="", encoding="utf-8") as file:
+            temporary.unlink(missing_ok=True)  # of a harness that was killed, or somebody's link
+            with temporary.open("x", newline="", encoding="utf-8") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -116,14 +126,28 @@ def replace_file(path: Path, write: Callable[[TextIO], object]) -> None:
             raise
 
 
-def sync_folder(path: Path) -> None:
-    """See the names in a folder onto the disk; some file systems cannot, and need not."""
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def check_room(folder: Path) -> None:
+    """See that there is room for some bytes in a folder.
+
+    Raises:
+        StorageError: there is none.
+
+    """
+    with storing(folder), tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(ROOM))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for what ends with the run.
+
+    Raises:
+        StorageError: there is no room for one.
+
+    """
+    with storing(Path("temporary files")):
+        return tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
 
 
 class FolderLock:
@@ -134,7 +158,7 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK
-        self.file = self.path.open("a+b", buffering=0)  # held until released
+        self.file = os.fdopen(_open(self.path, os.O_APPEND), "a+b", buffering=0)  # until released
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -12,14 +12,8 @@ from secrets import token_hex
 from typing import Any, ClassVar, TextIO
 
 from harness.errors import UsageError
-from harness.run.durable import (
-    AppendFile,
-    FolderLock,
-    replace_file,
-    storing,
-    sync_folder,
-    whole_lines,
-)
+from harness.output import sync_folder
+from harness.run.durable import AppendFile, FolderLock, replace_file, storing, whole_lines
 from harness.run.journal import JOURNAL, Journal
 from harness.sheets import plain_text, safe_cells
 
@@ -128,14 +122,19 @@ class ResultsFolder:
 
     def begin(self) -> None:
         """Open what is written to as it goes."""
-        samples = self.path / "samples.csv"
-        with storing(samples):
-            samples.unlink(missing_ok=True)
-        self._samples = AppendFile(samples, self._header())
+        self._samples = self._begin_table("samples.csv", self._header())
         sync_folder(self.path)
+        sync_folder(self.path.parent)
+
+    def _begin_table(self, name: str, header: bytes) -> AppendFile:
+        """Open a table that grows, without what a run that measured nothing left of it."""
+        path = self.path / name
+        with storing(path):
+            path.unlink(missing_ok=True)
+        return AppendFile(path, header)
 
     def _header(self) -> bytes:
-        return f"{','.join(self.sample_columns)}\r\n".encode()
+        return table_header(self.sample_columns)
 
     def begin_journal(self, facts: Mapping[str, Any]) -> Journal:
         """Begin a journal with what holds for the whole run."""
@@ -149,10 +148,8 @@ class ResultsFolder:
             StorageError: they cannot be written; none of them is.
 
         """
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.sample_columns)
-        writer.writerows(safe_cells({"run_id": self.run_id, **row}) for row in rows)
-        self._samples.append(text.getvalue().encode())
+        whole = ({"run_id": self.run_id, **row} for row in rows)
+        self._samples.append(table_lines(self.sample_columns, whole))
 
     def write_summary(self, rows: Iterable[Mapping[str, Any]], folder: Path | None = None) -> None:
         """Replace `summary.csv` at one stroke, as `write_table`."""
@@ -211,6 +208,8 @@ class ResultsFolder:
         before = AppendFile(before.path)
         before.append("".join(moved).encode())
         before.close()
+        sync_folder(place)
+        sync_folder(self.path)
         self._samples.close()
 
         def write(file: TextIO) -> None:
@@ -239,14 +238,12 @@ class ResultsFolder:
         """Return the folder for trained weights, made when it is first wanted.
 
         Raises:
-            UsageError: it cannot be made.
+            StorageError: it cannot be made.
 
         """
         folder = self.path / "weights"
-        try:
+        with storing(folder):
             folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from None
         return folder
 
     def close(self) -> None:
@@ -256,6 +253,18 @@ class ResultsFolder:
         if self.journal is not None:
             self.journal.close()
         self._lock.release()
+
+
+def table_header(columns: Sequence[str]) -> bytes:
+    """Return the first line of a table."""
+    return f"{','.join(columns)}\r\n".encode()
+
+
+def table_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return rows as the lines of a table, without formulas."""
+    text = io.StringIO(newline="")
+    csv.DictWriter(text, columns).writerows(map(safe_cells, rows))
+    return text.getvalue().encode()
 
 
 def _lines_and_rows(file: TextIO) -> Iterator[tuple[str, dict[str, str]]]:
@@ -278,6 +287,23 @@ def _holds_a_run(path: Path) -> bool:
         return len(file.readlines(1000)) > 1  # more than the header
 
 
+def open_table(path: Path) -> TextIO:
+    """Open a table to be read, which is no device without end and no pipe without a writer.
+
+    Raises:
+        OSError: it is missing, or no file.
+
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")
+    return path.open(newline="", encoding="utf-8")
+
+
+def is_own(folder: Path, path: Path) -> bool:
+    """Return whether there is a file that truly lies in a folder, and is no link out of it."""
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a `summary.csv` or `samples.csv`, numbers and truth values as such.
 
@@ -288,7 +314,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with open_table(path) as file:
             head = file.readline()
             names = next(csv.reader([head]), [])
             if "run_id" not in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -32,7 +33,10 @@ class Guardian:
             self._tell(f"-{group}\n")
 
     def _tell(self, line: str) -> None:
-        """Say it; a guardian that is not there, or no more, is started and told all."""
+        """Say it; a guardian that is not there, or no more, is started and told all.
+
+        Where none can be started, the kernel still ends the workers, and the next word starts one.
+        """
         if self.process is not None:
             assert self.process.stdin is not None
             try:
@@ -41,18 +45,20 @@ class Guardian:
                 self.process.kill()
                 self.process.wait()
                 self.process.stdin.close()
+                self.process = None
             else:
                 return
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(SCRIPT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # neither Ctrl-C nor what ends the harness's group reaches it
-        )
-        assert self.process.stdin is not None
-        told = "".join(f"+{group}\n" for group in sorted(self.groups))
-        os.write(self.process.stdin.fileno(), told.encode())
+        with suppress(OSError):
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(SCRIPT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # what ends the harness's group does not reach it
+            )
+            assert self.process.stdin is not None
+            told = "".join(f"+{group}\n" for group in sorted(self.groups))
+            os.write(self.process.stdin.fileno(), told.encode())
 
 
 GUARDIAN = Guardian()

@@ -8,7 +8,6 @@ backend predicts some times, in an order drawn afresh.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from harness.run.arrays import run_arrays, write_arrays
 from harness.run.bench import Bench, Row
 from harness.run.blocks import turns
 from harness.run.cell import Cell, figure, open_cell
+from harness.run.durable import temporary_folder
 from harness.run.folder import ResultsFolder, now
 from harness.run.limit import beside_limit, prediction_limit
 from harness.run.listener import Listener
@@ -126,7 +126,7 @@ def measure(
     check_request(plan.spec, dataset, rounds)
     outputs = infer(plan.spec).output_shape[0]
     images = dataset or drawn_images(plan.spec)
-    scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
+    scratch = temporary_folder()
     machine = describe_machine()
     bench = Bench(plan, images, folder, listener, machine["machine_key"], Path(scratch.name))
     rows: list[Row] = []
@@ -205,7 +205,7 @@ def _predict(
     bench: Bench, cell: Cell, size: int, number: int, position: int, calls: int
 ) -> NDArray[np.float64]:
     started_at = now()
-    seconds = cell.ask("predict", batch_size=size, calls=calls)[1]["seconds"]
+    seconds = cell.predict(size, calls)
     place = {"round": number, "position": position, "phase": "predict", "images": size}
     bench.folder.add_samples(
         {**cell.keys, **place, "block": call, "seconds": float(value), "started_at": started_at}

@@ -27,7 +27,7 @@ from harness.run.folder import ResultsFolder
 from harness.run.journal import JOURNAL
 from harness.run.listener import Listener
 from harness.run.matrix_folder import Asked, MatrixFolder, Outcome
-from harness.run.request import Request, make_request
+from harness.run.request import Request, as_begun, make_request
 from harness.run.run import run
 
 
@@ -74,7 +74,8 @@ def run_matrix(
         outcome = Outcome(one, folder.path / one.name)
         outcomes.append(outcome)
         try:
-            request = _request(outcome, options, known, load)
+            with as_begun(folder.path):
+                request = _request(outcome, options, known, load)
             _carry_out(request, outcome, options, listener(), remarks)
         except Interrupted as error:
             error.args = (f"{error}. Try: {again}",)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from harness.machine import describe_machine
 from harness.registry import BackendInfo
 from harness.run.agreement import check_batch
 from harness.run.arrays import run_arrays, write_arrays
-from harness.run.bench import Bench
+from harness.run.bench import Bench, no_use
 from harness.run.blocks import steps_per_block
 from harness.run.cell import (
     DEFAULT_SIDE,
@@ -36,6 +35,7 @@ from harness.run.cell import (
     open_cell,
     start_cell,
 )
+from harness.run.durable import storing, temporary_folder
 from harness.run.folder import now
 from harness.run.listener import Listener
 from harness.run.pair_cores import masks, on
@@ -43,6 +43,7 @@ from harness.run.pair_rounds import first_is_a, orders, put, whole_blocks
 from harness.run.pairs_folder import Pair, PairsFolder
 from harness.run.plan import Plan, check_fit
 from harness.run.preparation import first_blocks, first_step, refuse_early, train_aside
+from harness.run.process import NO_USE
 from harness.run.reference import check_network
 from harness.spec import infer
 
@@ -97,36 +98,41 @@ class PairBench:
 
     def measure(self, number: int) -> Pair:
         """Start both sides afresh, and measure; a failure is in the pair."""
-        order = self.contestants[:: 1 if first_is_a(number) else -1]
+        bench, order = self.bench, self.contestants[:: 1 if first_is_a(number) else -1]
         labels = [contestant.info.label for contestant in self.contestants]
         pair = Pair(number, order[0].name, now(), (labels[0], labels[1]))
-        scratch = self.bench.scratch / f"pair-{number}"
-        scratch.mkdir()
-        self.bench.cells = []
-        cores = masks(self.bench.plan.threads)
+        scratch = bench.scratch / f"pair-{number}"
+        with storing(scratch):
+            scratch.mkdir()
+        bench.cells = []
+        cores = masks(bench.plan.threads)
         try:
             for contestant, own in zip(order, cores, strict=True):
                 with on(own):
                     self._start(contestant, number, scratch)
             # Imports are not measured here, so they may run at the same time.
-            for cell in self.bench.cells:
+            for cell in bench.cells:
                 self._await_import(cell)
             if "compile" not in self.measures:
                 self._prepare()
             if cores[1] != cores[0]:
-                self.bench.cells[1].worker.move(cores[0])
+                bench.cells[1].worker.move(cores[0])
             if "compile" in self.measures:
                 self._compile(pair)
-            self._measure(pair, {str(cell.tag["side"]): cell for cell in self.bench.cells})
+            self._measure(pair, {str(cell.tag["side"]): cell for cell in bench.cells})
             self.is_first = False
         except WorkerError as error:
             pair.failed = str(error)
+        except NO_USE as error:
+            pair.failed = str(no_use("a side", [cell.worker.log for cell in bench.cells], error))
         finally:
-            for cell in self.bench.cells:
+            for cell in bench.cells:
                 if pair.failed:
                     cell.worker.kill()
                 else:
                     cell.worker.close()
+        if pair.failed:
+            bench.check_room()
         return pair
 
     def _start(self, contestant: Contestant, number: int, scratch: Path) -> None:
@@ -256,10 +262,7 @@ class PairBench:
     def _predict(self, pair: Pair, sides: dict[str, Cell]) -> None:
         bench, size = self.bench, self.bench.plan.spec.training.batch_size
         if not self.calls:
-            times = [
-                c.ask("predict", batch_size=size, calls=3)[1]["seconds"] for c in sides.values()
-            ]
-            fastest = min(float(seconds.min()) for seconds in times)
+            fastest = min(float(cell.predict(size, 3).min()) for cell in sides.values())
             self.calls = max(1, min(MOST_CALLS, round(BLOCK_SECONDS / max(fastest, 1e-9))))
         found = []
         turns = islice(orders(pair.number + 1_000_000), WARMUP_ROUNDS + self.rounds)
@@ -267,8 +270,7 @@ class PairBench:
             seconds = {}
             for position, name in enumerate(order):
                 started_at, cell = now(), sides[name]
-                _, arrays = cell.ask("predict", batch_size=size, calls=self.calls)
-                seconds[name] = float(arrays["seconds"].sum()) / self.calls
+                seconds[name] = float(cell.predict(size, self.calls).sum()) / self.calls
                 bench.sample(
                     cell,
                     "predict",
@@ -308,7 +310,7 @@ def pair_bench(
     check_fit(plan.spec, outputs, dataset)
     machine = describe_machine()
     folder.write_json("machine.json", {**machine, **remarks})
-    scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
+    scratch = temporary_folder()
     bench = Bench(plan, dataset, folder, listener, machine["machine_key"], Path(scratch.name))
     bench.block_steps = plan.block_steps or 1
     try:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from harness.run.durable import AppendFile, storing
-from harness.run.folder import SAMPLE_COLUMNS, ResultsFolder
-from harness.sheets import safe_cells
+from harness.run.folder import SAMPLE_COLUMNS, ResultsFolder, table_header, table_lines
 
 PAIR_COLUMNS = (
     "run_id role backend_a backend_b pair measure first seconds_a seconds_b log_ratio rounds "
@@ -44,44 +40,38 @@ class PairsFolder(ResultsFolder):
 
     def begin(self) -> None:
         """Open both tables, which are written to as pairs come."""
+        self._pairs = self._begin_table("pairs.csv", table_header(PAIR_COLUMNS))
         super().begin()
-        pairs = self.path / "pairs.csv"
-        with storing(pairs):
-            pairs.unlink(missing_ok=True)
-        self._pairs = AppendFile(pairs, f"{','.join(PAIR_COLUMNS)}\r\n".encode())
 
     def add_pair(self, pair: Pair, measures: Sequence[str], role: str = "comparison") -> None:
         """Append what a pair gave, one row for each measure, and see it onto the disk.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: it cannot be written; none of it is.
 
         """
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, PAIR_COLUMNS)
+        rows = []
         for measure in measures:
             a, b = pair.seconds.get(measure, (None, None))
-            writer.writerow(
-                safe_cells(
-                    {
-                        "run_id": self.run_id,
-                        "role": role,
-                        "backend_a": pair.labels[0],
-                        "backend_b": pair.labels[1],
-                        "pair": pair.number,
-                        "measure": measure,
-                        "first": pair.first,
-                        "seconds_a": a,
-                        "seconds_b": b,
-                        "log_ratio": pair.log_ratios.get(measure),
-                        "rounds": pair.rounds.get(measure),
-                        "started_at": pair.started_at,
-                        "status": "failed" if pair.failed else "ok",
-                        "error": pair.failed,
-                    }
-                )
+            rows.append(
+                {
+                    "run_id": self.run_id,
+                    "role": role,
+                    "backend_a": pair.labels[0],
+                    "backend_b": pair.labels[1],
+                    "pair": pair.number,
+                    "measure": measure,
+                    "first": pair.first,
+                    "seconds_a": a,
+                    "seconds_b": b,
+                    "log_ratio": pair.log_ratios.get(measure),
+                    "rounds": pair.rounds.get(measure),
+                    "started_at": pair.started_at,
+                    "status": "failed" if pair.failed else "ok",
+                    "error": pair.failed,
+                }
             )
-        self._pairs.append(text.getvalue().encode())
+        self._pairs.append(table_lines(PAIR_COLUMNS, rows))
 
     def close(self) -> None:
         """Close both tables."""

@@ -8,7 +8,6 @@ The fastest of all counts.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,10 +20,11 @@ from harness.errors import UsageError, WorkerError
 from harness.machine import describe_machine
 from harness.output import write_whole
 from harness.registry import BackendInfo
+from harness.run.durable import temporary_folder
 from harness.run.environment import worker_environment
 from harness.run.folder import now
 from harness.run.listener import Listener
-from harness.run.process import WorkerProcess
+from harness.run.process import NO_USE, WorkerProcess
 
 VERSION = 1  # of what is measured and how; another one is measured anew
 BUDGET = 0.4  # seconds for each piece of work, after its first
@@ -153,7 +153,7 @@ def _measured(
     ]
     found: dict[str, float] = {}
     versions: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as scratch:
+    with temporary_folder() as scratch:
         for info in able:
             listener.phase(
                 info.label, f"peak of this machine's {setting.device}, once for all runs"
@@ -162,6 +162,10 @@ def _measured(
                 rates = _probe(info, setting, Path(scratch))
             except WorkerError as error:
                 listener.failed(info.label, f"no peak: {error.status}", str(error))
+                continue
+            except NO_USE as error:
+                problem = f"an answer of no use: {type(error).__name__}: {error}"
+                listener.failed(info.label, "no peak: failed", str(WorkerError(problem)))
                 continue
             if rates:
                 versions |= info.versions

@@ -30,6 +30,9 @@ WATCH_SECONDS = 1.0  # between two looks at a worker's memory, where that is lim
 MOST_LOG_BYTES = 64 * 2**20
 KEPT_LOG_BYTES = 2**20  # of its end, and as much of its beginning
 FOREVER = float("inf")
+FAILURES = ("failed", "out-of-memory")  # that a worker may tell of itself
+# What it raises to make something of an answer of no use.
+NO_USE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
 class DeadlineReader:
@@ -91,10 +94,65 @@ class DeadlineReader:
         self.descriptor, self.process = -1, None
 
 
+class DeadlineWriter:
+    """Writes to a pipe; while that is full, sleeps in the kernel until a deadline passes.
+
+    It is full where a question is larger than what the kernel holds, and nobody reads it. `process`
+    is as in `DeadlineReader`, which closes it.
+    """
+
+    def __init__(self, descriptor: int, process: int | None = None) -> None:
+        os.set_blocking(descriptor, False)
+        self.descriptor = descriptor
+        self.process = process
+        self.deadline = FOREVER
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Write all of it.
+
+        Raises:
+            TimeoutError: the deadline passed first.
+            BrokenPipeError: the process has ended, or reads no more.
+
+        """
+        left = memoryview(content)
+        while left:
+            try:
+                left = left[os.write(self.descriptor, left) :]
+            except BlockingIOError:
+                self._wait()
+
+    def _wait(self) -> None:
+        """Sleep until there is room."""
+        watched = [] if self.process is None else [self.process]
+        while (left := self.deadline - monotonic()) > 0:
+            wait = None if left == FOREVER else left
+            ended, ready, _ = select.select(watched, [self.descriptor], [], wait)
+            if ended:
+                raise BrokenPipeError
+            if ready:
+                return
+        raise TimeoutError
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Close the pipe, once."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
 class WorkerProcess:
     """One worker, in a process group of its own, with its own log.
 
     With `memory`, a number of bytes, it is ended when it holds more: see `_watch`.
+
+    Raises:
+        StorageError: there is no room for its log.
+        WorkerError: the system starts no more processes.
+
     """
 
     def __init__(
@@ -127,12 +185,16 @@ class WorkerProcess:
                     pass_fds=(command_reader, answer_writer),
                     start_new_session=True,
                 )
+        except OSError as error:
+            os.close(command_writer)
+            os.close(answer_reader)
+            raise WorkerError(f"{label}: cannot be started: {error}", "crashed") from None
         finally:
             os.close(command_reader)
             os.close(answer_writer)
         GUARDIAN.begins(self.process.pid)
-        self.commands = os.fdopen(command_writer, "wb")
         self.answers = DeadlineReader(answer_reader, _pidfd(self.process.pid))
+        self.commands = DeadlineWriter(command_writer, self.answers.process)
         # No two workers count alike, so that none can answer for another by chance.
         self.asked = randbelow(2**40)
         self.asked_at = monotonic()
@@ -142,11 +204,18 @@ class WorkerProcess:
         if memory is not None:
             self.answers.watch = self._watch
 
-    def send(self, command: str, arrays: Arrays = {}, **fields: Any) -> None:  # noqa: B006 (never changed)
-        """Ask, without waiting for the answer.
+    def send(
+        self,
+        command: str,
+        arrays: Arrays = {},  # noqa: B006 (never changed)
+        *,
+        timeout: float = FOREVER,
+        **fields: Any,
+    ) -> None:
+        """Ask, without waiting for the answer; at most `timeout` seconds until all is asked.
 
         Raises:
-            WorkerError: the worker is gone.
+            WorkerError: the worker is gone, or does not read.
 
         """
         if self.ended:
@@ -155,8 +224,12 @@ class WorkerProcess:
             )
         self.asked += 1
         self.asked_at = monotonic()
+        self.commands.deadline = self.asked_at + timeout
+        question = {"id": self.asked, "command": command, **fields}
         try:
-            write_message(self.commands, {"id": self.asked, "command": command, **fields}, arrays)
+            write_message(cast(BinaryIO, self.commands), question, arrays)
+        except TimeoutError:
+            raise self._out_of_time(f"took no question in {timeout:g} s", "--timeout") from None
         except OSError:
             raise self._crashed() from None
 
@@ -180,13 +253,21 @@ class WorkerProcess:
             if fields.get("status") != "alive":
                 break
             sign = monotonic()
+            if sign > self.asked_at + timeout:  # who never stops talking is never waited for
+                raise self._out_of_time(f"no answer in {timeout:g} s", "--timeout")
         self._trim_log()
         if self.memory is not None:
             self._watch()
         if fields.get("status") != "ok":
-            status, text = str(fields.get("status", "failed")), str(fields.get("error", ""))
+            told, text = fields.get("status"), str(fields.get("error", ""))
+            status = str(told) if told in FAILURES else "failed"
             raise WorkerError(f"{self.label}: {text}. Log: {self.log}", status)
         return fields, arrays
+
+    def _out_of_time(self, what: str, option: str) -> WorkerError:
+        """End it, and say what it did not do in time."""
+        self.kill()
+        return self._error(f"{what}; ended. A longer limit: {option}", "timed-out")
 
     def _message(
         self, timeout: float, silence: float
@@ -195,14 +276,11 @@ class WorkerProcess:
         try:
             message = read_message(cast(BinaryIO, self.answers))
         except TimeoutError:
-            is_silent = self.answers.deadline < self.asked_at + timeout
-            self.kill()
-            what, option = (
-                (f"no sign of life for {silence:g} s", "--silence")
-                if is_silent
-                else (f"no answer in {timeout:g} s", "--timeout")
-            )
-            raise self._error(f"{what}; ended. A longer limit: {option}", "timed-out") from None
+            if self.answers.deadline < self.asked_at + timeout:
+                what, option = f"no sign of life for {silence:g} s", "--silence"
+            else:
+                what, option = f"no answer in {timeout:g} s", "--timeout"
+            raise self._out_of_time(what, option) from None
         except MessageError as error:
             raise self._crashed(f"{error}; ") from None
         if message is None:
@@ -222,7 +300,7 @@ class WorkerProcess:
         **fields: Any,
     ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Send and receive."""
-        self.send(command, arrays, **fields)
+        self.send(command, arrays, timeout=timeout, **fields)
         return self.receive(timeout, silence)
 
     def move(self, cores: Collection[int]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import data, registry
 from harness.data import Dataset
+from harness.errors import UsageError
 from harness.registry import BackendInfo
 from harness.run.limits import parse_memory, parse_timeout
 from harness.run.plan import Plan, check_fit, make_plan
 from harness.run.plan import fit as fit_to
+from harness.run.process import NO_USE
 from harness.run.weights import read_weights
 from harness.spec import infer, load_spec
 
@@ -82,3 +85,20 @@ def make_request(
     loaded = loaded or load(options["dataset"])
     check_fit(plan.spec, infer(plan.spec).output_shape[0], loaded, plan.target_accuracy)
     return Request(plan, loaded, tuple(skipped))
+
+
+@contextmanager
+def as_begun(place: Path) -> Iterator[None]:
+    """Make a request of what a folder's own file asks for, which somebody may have written by hand.
+
+    Raises:
+        UsageError: no command would have asked so.
+
+    """
+    try:
+        yield
+    except NO_USE as error:
+        raise UsageError(
+            f"--resume {place}: what was asked for there makes no sense "
+            f"({type(error).__name__}: {error!s:.200}). Try: --out, for a new run"
+        ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ from harness.errors import Interrupted, StorageError, UsageError
 from harness.machine import describe_machine
 from harness.run.bench import Bench, Row
 from harness.run.cell import Cell
+from harness.run.durable import temporary_folder
 from harness.run.folder import ResultsFolder, now
 from harness.run.identity import identity
 from harness.run.listener import Listener
@@ -50,14 +50,15 @@ def run(
         Interrupted: by Ctrl-C, SIGTERM or SIGHUP; what was measured before is on disk.
 
     """
-    scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
     cells: list[Cell] = []
     ending = ExitStack()
     try:
         ending.enter_context(_in_order())
+        ending.callback(listener.finished)
+        ending.callback(folder.close)
+        place = Path(ending.enter_context(temporary_folder()))
         check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset, plan.target_accuracy)
         machine = describe_machine()
-        place = Path(scratch.name)
         bench = Bench(plan, dataset, folder, listener, machine["machine_key"], place, cells=cells)
         _begin(bench, identity(plan, dataset, machine), {**machine, **remarks}, request)
         left = {key.seed for key in bench.journal.rows if bench.journal.is_open(key)}
@@ -82,9 +83,6 @@ def run(
     finally:
         for cell in cells:
             cell.worker.kill()
-        scratch.cleanup()
-        folder.close()
-        listener.finished()
         ending.close()
 
 
@@ -195,7 +193,10 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def _in_order() -> Iterator[None]:
-    """Let signals that would end the harness at once end the run as Ctrl-C does."""
+    """Let signals that would end the harness at once end the run as Ctrl-C does.
+
+    Those that are ignored stay so, such as SIGHUP by `nohup`.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -203,7 +204,8 @@ def _in_order() -> Iterator[None]:
     def end(number: int, _: object) -> None:
         raise Ended(number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in heard}
     try:
         yield
     finally:

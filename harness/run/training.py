@@ -16,7 +16,7 @@ from harness.run.blocks import Block, training_blocks, turns
 from harness.run.cell import Cell, Fields, figure
 from harness.run.folder import now
 from harness.run.listener import Progress
-from harness.run.weights import write_weights
+from harness.run.weights import keep_weights
 
 PREDICT_ROUNDS = 4
 SCORES = ("loss", "accuracy", "rmse", "mae")
@@ -181,7 +181,8 @@ def _evaluate(
     arrays = {} if rows is None else {"rows": rows}
     size = bench.plan.spec.training.batch_size
     fields, _ = cell.ask("evaluate", arrays, split=split, batch_size=size)
-    found = {name: figure(fields, name) for name in (*SCORES, "images", "seconds")}
+    found = {name: figure(fields, name) for name in (*SCORES, "images")}
+    found["seconds"] = cell.timed(float(fields["seconds"]), "an evaluation")
     phase = "test" if rows is None else "validation"
     bench.sample(
         cell,
@@ -207,8 +208,7 @@ def _predict(bench: Bench, seed: int) -> None:
     def predict(cell: Cell, kind: str, round_number: int) -> None:
         started_at, size = now(), sizes[kind]
         calls = chosen.get((cell.label, kind), CALLS[kind].warm_up)
-        _, arrays = cell.ask("predict", batch_size=size, calls=calls)
-        seconds = arrays["seconds"]
+        seconds = cell.predict(size, calls)
         bench.folder.add_samples(
             {
                 **cell.keys,
@@ -254,4 +254,4 @@ def _save_weights(bench: Bench, cell: Cell, seed: int) -> None:
         "framework_version": str(cell.facts["framework_version"]),
     }
     path = bench.folder.weights() / f"{label}-{cell.device}-{seed}.safetensors"
-    write_weights(path, bench.plan.spec, arrays, facts)
+    keep_weights(path, bench.plan.spec, arrays, facts)

@@ -7,19 +7,20 @@ metadata holds the spec itself, so that whoever finds the file knows what it com
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 import harness
 from harness.errors import SpecError, UsageError
-from harness.output import write_whole
+from harness.output import put_whole, write_whole
+from harness.run.durable import storing
 from harness.spec import Spec, infer, parse_spec_json
 
 Array = NDArray[Any]
@@ -52,6 +53,26 @@ def write_weights(
         UsageError: the file cannot be written there.
 
     """
+    write_whole(path, _writing(spec, arrays, facts))
+
+
+def keep_weights(
+    path: Path, spec: Spec, arrays: Mapping[str, Array], facts: Mapping[str, str]
+) -> None:
+    """Write what a run has trained, as `write_weights`.
+
+    Raises:
+        StorageError: the disk is full or broken.
+
+    """
+    with storing(path):
+        put_whole(path, _writing(spec, arrays, facts))
+
+
+def _writing(
+    spec: Spec, arrays: Mapping[str, Array], facts: Mapping[str, str]
+) -> Callable[[Path], None]:
+    """Return what writes them all to a path."""
     metadata = {
         "format": FORMAT,
         "harness_version": harness.__version__,
@@ -65,10 +86,13 @@ def write_weights(
     def write(temporary: Path) -> None:
         temporary.touch()
         mode = temporary.stat().st_mode  # as any new file's; the library's is its owner's alone
-        save_file(plain, str(temporary), metadata)
+        try:
+            save_file(plain, str(temporary), metadata)
+        except SafetensorError as error:  # which it raises of a full disk as well
+            raise OSError(str(error)) from None
         temporary.chmod(mode)
 
-    write_whole(path, write)
+    return write
 
 
 def shapes(spec: Spec) -> dict[str, tuple[int, ...]]:

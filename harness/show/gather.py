@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.errors import SpecError, UsageError
-from harness.run.folder import SAMPLE_COLUMNS, SUMMARY_COLUMNS, read_rows
+from harness.errors import UsageError
+from harness.run.folder import SAMPLE_COLUMNS, SUMMARY_COLUMNS, is_own, read_rows
 from harness.show.table import Line, Row, label_of, lines_of
 from harness.spec import Spec, library, load_spec, parse_spec_json
 
@@ -160,25 +160,39 @@ def _folders(place: Path) -> list[Path]:
 
 
 def read_run(folder: Path) -> Run:
-    """Return what lies in a results folder.
+    """Return what lies in a results folder; a page of a stranger's shows nothing from elsewhere.
 
     Raises:
-        UsageError: there is no summary, or no row in it.
+        UsageError: there is no summary, or no row in it, or it is a link out of the folder.
 
     """
-    rows = _whole(read_rows(folder / "summary.csv"), SUMMARY_COLUMNS)
+    rows = _whole(read_rows(_own(folder, "summary.csv")), SUMMARY_COLUMNS)
     if not rows:
         raise UsageError(f"{folder / 'summary.csv'} holds no rows. Try: another folder")
     run = Run(folder, rows)
     try:
-        run.samples = _whole(read_rows(folder / "samples.csv"), SAMPLE_COLUMNS)
+        run.samples = _whole(read_rows(_own(folder, "samples.csv")), SAMPLE_COLUMNS)
     except UsageError as error:
         run.remarks.append(f"No single measurements: {error}")
-    run.machine = dict.fromkeys(MACHINE) | _read_json(folder / "machine.json")
-    run.spec = _read_spec(folder / "spec.json")
+    run.machine = dict.fromkeys(MACHINE) | _read_json(folder)
+    run.spec = _read_spec(folder)
     for path in sorted(folder.glob("models/*.py")):
-        run.sources[path.stem] = path.read_text(encoding="utf-8", errors="replace")
+        if is_own(folder, path):
+            run.sources[path.stem] = path.read_text(encoding="utf-8", errors="replace")
     return run
+
+
+def _own(folder: Path, name: str) -> Path:
+    """Return where a file of a results folder lies.
+
+    Raises:
+        UsageError: it is a link out of the folder, or no file.
+
+    """
+    path = folder / name
+    if path.exists() and not is_own(folder, path):
+        raise UsageError(f"{path} is no file in its folder. Try: the folder that it links to")
+    return path
 
 
 def _whole(rows: Iterable[Row], columns: Iterable[str]) -> list[Row]:
@@ -196,16 +210,17 @@ def _whole(rows: Iterable[Row], columns: Iterable[str]) -> list[Row]:
     ]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = json.loads(_own(folder, "machine.json").read_text(encoding="utf-8"))
+    except (OSError, UsageError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _read_spec(path: Path) -> Spec | None:
+def _read_spec(folder: Path) -> Spec | None:
     try:
+        path = _own(folder, "spec.json")
         return parse_spec_json(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, ValueError, SpecError):
+    except (OSError, UsageError, ValueError):
         return None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harness.errors import UsageError
 from harness.run.durable import whole_lines
-from harness.run.folder import read_rows
+from harness.run.folder import open_table, read_rows
 from harness.sheets import plain_text
 
 Row = Mapping[str, Any]
@@ -161,7 +161,7 @@ def _plain(value: Any) -> Any:
 def _read_samples(path: Path, cells: Mapping[tuple[str, ...], RunCell]) -> None:
     """Put the blocks of training, and the calls of batched prediction, into their cells."""
     try:
-        with path.open(newline="", encoding="utf-8") as file, _without_collection():
+        with open_table(path) as file, _without_collection():
             header = next(csv.reader(file), [])
             names, figures = ([header.index(n) for n in part] for part in (NAMES, FIGURES))
             whole = whole_lines(file, len(header))

@@ -444,3 +444,17 @@ def test_members_that_are_missing_or_there_twice_are_refused(tmp_path):
                 for _ in range(count):
                     file.writestr("config.json", "{}")
         assert words in refusal(import_keras, path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_keras_file_that_is_packed_as_keras_never_does_is_refused_unread(tmp_path, method):
+    """What is damaged within raises errors of its own, and may ask for gigabytes."""
+    path = tmp_path / "packed.keras"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("config.json", json.dumps(GOOD))
+        file.writestr("model.weights.h5", weights())
+    assert "packed in another way than Keras does" in refusal(import_keras, path)
+    content = bytearray(path.read_bytes())
+    content[40:60] = bytes(20)  # of the packed configuration
+    path.write_bytes(content)
+    assert "packed in another way than Keras does" in refusal(import_keras, path)

@@ -145,6 +145,14 @@ def impersonates():
     time.sleep(SLEEP)
 
 
+def slanders():
+    """Tell of a failure at a length that no table could hold, as of a status that is none."""
+    with os.fdopen(os.dup(pipe()), "wb") as stream:
+        text = "x" * 200_000
+        write_message(stream, {"id": asked(), "status": "planned", "error": text})
+    time.sleep(SLEEP)
+
+
 def chatters():
     """Print so many megabytes as FAULT_CHATTER says."""
     line = b"chatter " * 2**17
@@ -268,8 +276,10 @@ class Left(NumpyBackend):
         return super().source(spec, variant)
 
     def versions(self):
-        if ["versions", "-", "list"] in [fault[1:] for fault in faults_of(self.name)]:
-            return ["1.0"]
+        spoilt = {"list": ["1.0"], "long": {"fault": "1" * 200_000}}
+        for _, place, _, how, *_ in faults_of(self.name):
+            if place == "versions":
+                return spoilt[how]
         return {"fault": os.environ.get("FAULT_VERSION", "1.0")}
 
     def open(self, path, spec, variant, setting):

@@ -5,17 +5,22 @@ Workers are fake and answer at once, so that a run of the harness itself takes a
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fault_disk import Disk, Unwritable
-from fault_runs import Counting, go, tables
+from fault_runs import Counting, go, statuses, tables
+from safetensors import SafetensorError
 
-from benchmarks.fakes import fake_workers
-from harness.errors import HarnessError, StorageError, UsageError
+from benchmarks.fakes import FakeWorker, fake_workers
+from harness.errors import HarnessError, StorageError, UsageError, WorkerError
+from harness.run import bench, weights
+from harness.run.durable import check_room
 from harness.run.folder import read_rows
 from harness.verdict.files import read_side
 
@@ -120,3 +125,61 @@ def test_a_disk_that_is_truly_full_loses_nothing(tmp_path, small_disk, taken):
     os.sync()
     go(small_disk / "out", resume=begun(small_disk / "out"))
     assert tables(small_disk / "out") == tables(tmp_path / "whole")
+
+
+def test_a_worker_that_finds_no_room_ends_the_run_and_is_no_failure_of_its_own(
+    tmp_path, monkeypatch
+):
+    """What it writes is its source, and what frameworks keep while they compile."""
+    go(tmp_path / "whole")
+    out = tmp_path / "out"
+
+    def no_room(worker: FakeWorker, fields: object, arrays: object) -> None:
+        raise WorkerError(f"{worker.label}: OSError: No space left on device")
+
+    def full(folder: Path) -> None:
+        raise StorageError(folder, OSError(errno.ENOSPC, "No space left on device"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeWorker, "_open", no_room)
+        patched.setattr(bench, "check_room", full)
+        with pytest.raises(StorageError, match=r"No space left on device; .*--resume"):
+            go(out)
+    assert {*statuses(out, "left"), *statuses(out, "right")} == {"planned"}
+    go(out, resume=True)
+    assert tables(out) == tables(tmp_path / "whole")
+
+
+def test_weights_that_find_no_room_end_the_run_as_any_full_disk_does(tmp_path, monkeypatch):
+    go(tmp_path / "whole", save_weights=True)
+    out = tmp_path / "out"
+
+    def full(arrays: object, name: str, metadata: object) -> None:
+        Path(name).write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(weights, "save_file", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            go(out, save_weights=True)
+    assert list((out / "weights").iterdir()) == []
+    go(out, resume=True, save_weights=True)
+    assert tables(out) == tables(tmp_path / "whole")
+    kept = sorted(path.name.partition(".")[0] for path in (out / "weights").iterdir())
+    assert kept == ["left-cpu-0", "left-cpu-1", "right-cpu-0", "right-cpu-1"]
+
+
+def test_no_room_for_temporary_files_ends_the_run_before_it_begins(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+        with pytest.raises(StorageError, match="cannot write temporary files"):
+            go(tmp_path / "out")
+    go(tmp_path / "out")  # the folder was let go of
+
+
+def test_a_full_disk_has_no_room(small_disk):
+    check_room(small_disk)
+    (small_disk / "filler").write_bytes(bytes(120 * 1024))
+    with pytest.raises(StorageError, match="No space left on device"):
+        check_room(small_disk)
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]

@@ -9,6 +9,7 @@ what is looked at while one is read.
 from __future__ import annotations
 
 import io
+import os
 import random
 import resource
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from harness.run.journal import Journal
 from harness.run.messages import read_message
 from harness.run.weights import read_weights
 from harness.show.gather import read_run
+from harness.show.page.ladder import find_checks
 from harness.spec import load_spec, parse_spec_json
 from harness.verdict import history
 from harness.verdict.compare import compare
@@ -255,13 +257,24 @@ def test_results_that_fooled_a_reader_once_are_refused(what, place):
         compare(path, [path], LIMITS)
 
 
+@pytest.mark.parametrize("name", ["summary.csv", "samples.csv"])
+def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(name, place):
+    files = {"summary.csv": COLUMNS + b"\n" + ROW + b"\n"}
+    path = fault_files.put(place, files, "")
+    (path / name).unlink(missing_ok=True)
+    os.mkfifo(path / name)
+    with pytest.raises(UsageError, match="it is no file"):
+        compare(path, [path], LIMITS)
+
+
 def test_json_without_end_in_a_folder_of_results_costs_the_page_nothing(place):
     files = fault_files.results(Choices(SMALLEST))
-    deep = b"[" * 100_000
-    path = fault_files.put(place, {**files, "machine.json": deep, "spec.json": deep}, "")
+    deep = dict.fromkeys(("machine.json", "spec.json", "check.json"), b"[" * 100_000)
+    path = fault_files.put(place, {**files, **deep}, "")
     found = read_run(path)
     assert found.spec is None
     assert found.rows
+    assert find_checks([path]) == []
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,15 @@ LIES = {
     "train_killed": ("out-of-memory", "SIGKILL"),
     "train_runs_out": ("out-of-memory", "Unable to allocate"),
     "train_backwards": ("failed", "by its clock a block took -3"),
+    "evaluate_backwards": ("failed", "by its clock an evaluation took -3"),
+    "predict_backwards": ("failed", "by its clock a prediction took -3"),
+    "train_slanders": ("failed", "xxxxxxxxxxxxxxxx"),
     "losses_few": ("failed", "the block has 4 steps"),
     "losses_nan": ("nan", "the loss became nan in step 1, epoch 1"),
     "memory_words": ("failed", "device is '12 MB', no number"),
     "memory_list": ("failed", "device is [1], no number"),
     "versions_list": ("failed", "an answer of no use"),
+    "versions_long": ("failed", "characters; allowed: 10,000"),
 }
 
 

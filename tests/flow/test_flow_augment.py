@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from flow_model import MODEL
 
 from harness.data import epoch_batches, load, split
 from harness.data.augment import augment
-from harness.errors import DataError
+from harness.errors import DataError, StorageError
 from harness.registry import BackendInfo
 from harness.run.folder import ResultsFolder, read_rows
 from harness.run.listener import Listener
@@ -126,6 +127,19 @@ def test_a_memory_mapped_set_gives_the_same_training(go, tmp_path, monkeypatch):
 def test_a_disk_too_small_for_the_epoch_is_an_error_of_one_line(go, monkeypatch):
     monkeypatch.setattr("harness.run.arrays.shutil.disk_usage", lambda _: FewBytes)
     with pytest.raises(DataError, match=r"augmented images need 12,096 bytes .* 9 are free"):
+        go("twin", seeds=1, model=AUGMENTED)
+
+
+def test_a_disk_that_is_full_before_the_images_are_written_is_said_and_kills_nobody(
+    go, monkeypatch
+):
+    """Were the file mapped without its room, the first write beyond would end the process."""
+
+    def full(descriptor: int, begin: int, count: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StorageError, match=r"epoch_images\.npy: No space left .*--resume"):
         go("twin", seeds=1, model=AUGMENTED)
 
 

@@ -121,6 +121,30 @@ def shut() -> None:
     time.sleep(600)
 
 
+def chirp() -> None:
+    """Give signs of life and nothing else, as fast as they are taken."""
+    with os.fdopen(os.dup(_pipe()), "wb") as pipe:
+        while True:
+            write_message(pipe, {"id": _asked(), "status": "alive"})
+
+
+def slander() -> None:
+    """Tell of a failure at length, with half a character, and a status that is none of failures."""
+    with os.fdopen(os.dup(_pipe()), "wb") as pipe:
+        text = "\ud800" + "x" * 200_000
+        write_message(pipe, {"id": _asked(), "status": "planned", "error": text})
+    time.sleep(600)
+
+
+def _asked() -> int:
+    """Return the number of the question that is being answered."""
+    frame = sys._getframe()
+    while "fields" not in frame.f_locals:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    return int(frame.f_locals["fields"]["id"])
+
+
 def _pipe() -> int:
     return int(sys.argv[2])
 

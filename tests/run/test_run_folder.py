@@ -7,13 +7,16 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from harness.errors import StorageError, UsageError
+from harness.run.durable import AppendFile, check_room, temporary_folder
 from harness.run.folder import SAMPLE_COLUMNS, SUMMARY_COLUMNS, ResultsFolder, now, read_rows
+from harness.run.pairs_folder import Pair, PairsFolder
 
 # What others rely on; a column may be added, never renamed or taken away.
 SUMMARY = """
@@ -251,3 +254,98 @@ def test_times_are_in_utc():
     moment = datetime.fromisoformat(now())
     assert moment.tzinfo == UTC
     assert abs((datetime.now(UTC) - moment).total_seconds()) < 60
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("no space left on device")])
+def test_what_ends_an_append_leaves_nothing_of_it_before_the_next(tmp_path, monkeypatch, error):
+    """As Ctrl-C does, most likely while the disk is waited for, when all has been written."""
+    file = AppendFile(tmp_path / "x", b"head\n")
+
+    def end(descriptor: int) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", end)
+        with pytest.raises((KeyboardInterrupt, StorageError)):
+            file.append(b"a long line\nand another\n")
+    assert file.append(b"short\n") == len(b"head\n")
+    assert (tmp_path / "x").read_bytes() == b"head\nshort\n"
+    file.close()
+
+
+@pytest.mark.parametrize("name", [".lock", "samples.csv"])
+def test_a_file_of_the_folder_that_is_a_link_is_not_followed(tmp_path, name):
+    mine = tmp_path / "mine"
+    mine.write_text("not to be touched")
+    out = tmp_path / "out"
+    folder = ResultsFolder(out)
+    folder.begin_journal({"identity": {}, "request": {}})
+    folder.close()
+    (out / name).unlink()
+    (out / name).symlink_to(mine)
+    with pytest.raises((UsageError, StorageError)):
+        ResultsFolder(out, resume=True)
+    assert mine.read_text() == "not to be touched"
+
+
+def test_a_table_is_not_written_through_a_link_in_its_place(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("not to be touched")
+    folder = ResultsFolder(tmp_path / "out")
+    (folder.path / "summary.csv.new").symlink_to(mine)
+    folder.write_summary([{"seed": 3}])
+    assert mine.read_text() == "not to be touched"
+    assert [row["seed"] for row in read_rows(folder.path / "summary.csv")] == [3]
+
+
+def test_names_of_files_are_synced_with_their_folders(tmp_path, monkeypatch):
+    """Else the folder of a run could be gone after a loss of power, and all that is in it."""
+    synced = set()
+
+    def fsync(descriptor: int) -> None:
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    folder = ResultsFolder(tmp_path / "out")
+    assert {tmp_path, tmp_path / "out"} <= synced
+    folder.add_samples([{"seed": 1, "phase": "train"}])
+    folder.set_aside(lambda sample: True)
+    assert tmp_path / "out" / "superseded" in synced
+
+
+def test_pairs_are_on_disk_as_soon_as_they_are_added_and_a_full_disk_is_said(tmp_path, monkeypatch):
+    folder = PairsFolder(tmp_path)
+    pair = Pair(0, "A", now(), seconds={"train": (1.0, 1.1)})
+    folder.add_pair(pair, ["train"])
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            folder.add_pair(pair, ["train"])
+    folder.add_pair(Pair(1, "B", now(), failed='B: crashed\nof "it", he said'), ["train"])
+    folder.close()
+    first, second = read_rows(tmp_path / "pairs.csv")
+    assert (first["pair"], first["seconds_b"], first["status"]) == (0, 1.1, "ok")
+    assert (second["pair"], second["error"]) == (1, 'B: crashed\nof "it", he said')
+
+
+def test_room_is_looked_for_by_writing_and_leaves_nothing(tmp_path, monkeypatch):
+    check_room(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        check_room(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_place_for_temporary_files_is_said_plainly(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(StorageError, match="cannot write temporary files: No such file"):
+        temporary_folder()

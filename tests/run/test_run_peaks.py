@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from harness.contract import Setting
 from harness.machine import describe_machine
+from harness.registry import BackendInfo
 from harness.run import peaks as module
 from harness.run.limit import least_seconds, prediction_limit, training_limit
 from harness.run.listener import Listener
@@ -122,3 +126,27 @@ def test_known_peaks_start_no_process(monkeypatch):
 
 def test_without_a_backend_that_has_work_nothing_is_known():
     assert find_peaks(["cpu"], 2, "float32", [], Listener()) == {}
+
+
+def test_a_backend_whose_answer_makes_no_sense_is_left_out(monkeypatch):
+    def probe(info: BackendInfo, setting: Setting, scratch: Path) -> dict[str, float]:
+        if info.label == "liar":
+            return {"product 1": 1.0 / len("")}
+        return {"product 1": 2.0, "copy 8": 3.0}
+
+    class Hearing(Listener):
+        heard: ClassVar[list[tuple[str, str]]] = []
+
+        def failed(self, label: str, status: str, message: str) -> None:
+            self.heard.append((label, message))
+
+    able = [
+        BackendInfo(name, "", "nowhere:Nobody", True, (), {}, "", probes=True)
+        for name in ("liar", "sound")
+    ]
+    monkeypatch.setattr(module, "_probe", probe)
+    found = find_peaks(["cpu"], 2, "float32", able, Hearing())
+    assert found["cpu"].flops_by == "sound product 1"
+    ((label, message),) = Hearing.heard
+    assert label == "liar"
+    assert message.startswith("an answer of no use: ZeroDivisionError")

@@ -15,7 +15,8 @@ import pytest
 from harness.errors import WorkerError
 from harness.run import process
 from harness.run.environment import worker_environment
-from harness.run.process import WorkerProcess, first_to_answer
+from harness.run.guarded import Guardian
+from harness.run.process import DeadlineWriter, WorkerProcess, first_to_answer
 from harness.spec import initial_parameters, parse_spec
 
 HERE = Path(__file__).parent
@@ -69,7 +70,7 @@ def failure(worker: WorkerProcess, deed: str, timeout: float = PATIENCE) -> Work
     with pytest.raises(WorkerError) as caught:
         prepare(worker, deed, timeout)
     assert str(caught.value).startswith("fake: ")
-    assert f"Log: {worker.log}" in str(caught.value)
+    assert deed == "slander" or f"Log: {worker.log}" in str(caught.value)
     return caught.value
 
 
@@ -378,3 +379,100 @@ def test_no_descriptor_is_left_open(start):
     failure_of = start("fake")
     failure(failure_of, "end")
     assert descriptors() == before
+
+
+def test_a_worker_that_reads_no_more_is_not_waited_for_beyond_the_limit(start, monkeypatch):
+    """It has answered, and hangs then; the next question is larger than its pipe."""
+    monkeypatch.setattr(process, "ASKED_SECONDS", 0.1)
+    worker = start()
+    prepare(worker)
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    with pytest.raises(WorkerError, match=r"took no question in 0\.25 s; ended") as caught:
+        worker.ask("reset", {"x": np.zeros(2**20)}, seed=0, timeout=0.25)
+    assert caught.value.status == "timed-out"
+    assert not is_alive(worker.process.pid)
+
+
+def test_a_large_question_arrives_whole_at_a_worker_that_is_late(start):
+    worker = start()
+    sent = {"dense1.bias": np.arange(2.0**19)}
+    prepare(worker)
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    resuming = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -CONT {worker.process.pid}"])
+    with pytest.raises(WorkerError, match="has no attribute 'session'"):
+        worker.ask("reset", sent, seed=0, timeout=PATIENCE)
+    assert resuming.wait(PATIENCE) == 0
+    assert prepare(worker)["versions"]["fake"] == "1.0", "nothing of it is left in the pipe"
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the end of a process is not told")
+def test_whoever_ends_while_it_is_written_to_is_noticed_though_its_child_holds_the_pipe():
+    reading, writing = os.pipe()
+    sleeper = subprocess.Popen(["sleep", "600"])
+    writer = DeadlineWriter(writing, os.pidfd_open(sleeper.pid))
+    writer.deadline = time.monotonic() + 0.1
+    with pytest.raises(TimeoutError):
+        writer.write(bytes(2**20))
+    sleeper.kill()
+    writer.deadline = time.monotonic() + PATIENCE
+    with pytest.raises(BrokenPipeError):
+        writer.write(bytes(2**20))
+    sleeper.wait()
+    writer.close()
+    writer.close()
+    os.close(reading)
+    assert writer.process is not None
+    os.close(writer.process)
+
+
+def test_signs_of_life_without_end_are_no_answer(start):
+    worker = start()
+    prepare(worker)
+    error = failure(worker, "chirp", timeout=0.5)
+    assert error.status == "timed-out"
+    assert "no answer in 0.5 s; ended" in str(error)
+    assert not is_alive(worker.process.pid)
+
+
+def test_what_a_worker_says_of_its_failure_is_cut_and_its_status_is_one_of_two(start):
+    error = failure(start(), "slander")
+    assert error.status == "failed", "it said that it was planned"
+    assert 10_000 <= len(str(error)) < 10_100
+    str(error).encode()  # half a character, as JSON may hold, would be refused by every table
+
+
+def test_a_worker_that_the_system_does_not_start_is_said_to_have_crashed(start, monkeypatch):
+    start("other").kill()  # the guardian is there
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    before = psutil.Process().num_fds()
+    monkeypatch.setattr(process.subprocess, "Popen", refuse)
+    with pytest.raises(WorkerError, match=r"cannot be started: .* unavailable") as caught:
+        start()
+    assert caught.value.status == "crashed"
+    assert psutil.Process().num_fds() == before
+
+
+def test_without_a_guardian_workers_are_started_and_the_next_one_gets_it(monkeypatch):
+    guardian = Guardian()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.subprocess, "Popen", refuse)
+        guardian.begins(2**22 + 1)
+    assert guardian.process is None
+    guardian.begins(2**22 + 2)
+    first = guardian.process
+    assert first is not None
+    first.kill()
+    first.wait()
+    guardian.ended(2**22 + 1)
+    assert guardian.process is not first
+    assert guardian.process is not None
+    assert guardian.process.stdin is not None
+    guardian.process.stdin.close()
+    assert guardian.process.wait(PATIENCE) == 0, "those numbers are no groups"

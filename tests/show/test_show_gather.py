@@ -10,6 +10,7 @@ from show_results import BASELINES, spec_of, write_results
 from harness.errors import UsageError
 from harness.run.folder import read_rows
 from harness.show.gather import gather, read_run
+from harness.show.page.downloads import downloads
 
 
 def rewrite(path, change):
@@ -108,3 +109,40 @@ def test_the_baselines_are_read_with_all_their_rows():
     assert len(runs) == len(list(BASELINES.rglob("summary.csv"))) >= 6
     for run in runs:
         assert len(run.rows) == len(read_rows(run.folder / "summary.csv"))
+
+
+def test_nothing_is_shown_of_what_a_link_leads_to(tmp_path):
+    """A folder may be a stranger's, and its page be published with files of whoever made it."""
+    folder, secret = write_results(tmp_path / "run"), tmp_path / "secret"
+    secret.write_text('{"cpu": "a secret"}')
+    (folder / "models" / "x.py").symlink_to(secret)
+    for name in ("machine.json", "spec.json"):
+        (folder / name).unlink()
+        (folder / name).symlink_to(secret)
+    run = read_run(folder)
+    assert run.sources == {}
+    assert run.machine["cpu"] is None
+    assert run.spec is None
+    (files,) = downloads([run]).values()
+    assert [file.name for file in files] == ["summary.csv", "samples.csv"]
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "samples.csv"])
+def test_a_table_that_is_a_link_out_of_its_folder_is_not_read(tmp_path, name):
+    folder, other = write_results(tmp_path / "run"), write_results(tmp_path / "other")
+    (folder / name).unlink()
+    (folder / name).symlink_to(other / name)
+    if name == "summary.csv":
+        with pytest.raises(UsageError, match="is no file in its folder"):
+            read_run(folder)
+        return
+    run = read_run(folder)
+    assert run.samples == []
+    assert "samples.csv is no file in its folder" in run.remarks[0]
+
+
+def test_a_folder_that_is_a_link_itself_is_read(tmp_path):
+    folder = write_results(tmp_path / "run")
+    (tmp_path / "latest").symlink_to(folder)
+    assert read_run(tmp_path / "latest").samples
+    assert read_run(tmp_path / "latest").machine["cpu"]

@@ -19,9 +19,9 @@ layers = [
 [training]
 batch_size = 8
 """
+FAKES = ("Steady", "Slower", "Placed", "Crashing", "Diverging", "Wrong", "Lying")
 PLUGINS = "[harness.backends]\n" + "".join(
-    f"{name.lower()} = verdict_fakes:{name}\n"
-    for name in ("Steady", "Slower", "Placed", "Crashing", "Diverging", "Wrong")
+    f"{name.lower()} = verdict_fakes:{name}\n" for name in FAKES
 )
 
 

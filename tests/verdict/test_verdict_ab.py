@@ -403,6 +403,16 @@ def test_a_side_that_diverges_failed_however_fast_it_does_it(place, code):
     assert (row["status"], row["log_ratio"]) == ("failed", None)
 
 
+def test_an_answer_of_no_use_fails_its_pair_and_is_in_the_log(place, code):
+    done, out, err = code("steady", "lying")
+    assert done == 4, out + err
+    assert "an answer of no use" in out
+    assert "Traceback" not in out + err
+    (row,) = read_rows(place / "out" / "pairs.csv")
+    assert row["status"] == "failed"
+    assert "AttributeError" in (place / "out" / "logs" / "B_lying.log").read_text()
+
+
 def test_a_checkout_of_another_revision_is_what_its_worker_runs(place, code):
     """A plug-in's repository: its backend was 10 % slower one commit before."""
     (place / "site" / "verdict_plugins-1.0.dist-info" / "entry_points.txt").write_text(

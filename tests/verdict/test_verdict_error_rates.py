@@ -334,5 +334,9 @@ def test_rows_are_appended_under_one_header_and_a_torn_line_spoils_no_other(tmp_
         file.write("3")
     append_rows(path, ["a", "b"], [{"a": 5, "b": 6}])
     assert read(path) == [{"a": "1", "b": "2"}, {"a": "5", "b": "6"}]
+    with path.open("a") as file:
+        file.write('"a line, that was cut sho')
+    append_rows(path, ["a", "b"], [{"a": 7, "b": 8}])
+    assert read(path)[-1] == {"a": "7", "b": "8"}
     with pytest.raises(UsageError, match="other columns"):
         append_rows(path, ["a", "c"], [])

@@ -152,3 +152,12 @@ class Wrong(Steady):
 
     name = "wrong"
     session = WrongSession
+
+
+class Lying(Steady):
+    """Answers something else than was asked for."""
+
+    name = "lying"
+
+    def versions(self):
+        return ["1.0"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.run.folder import is_own
 from harness.sheets import safe_table
 from harness.show.gather import Run
 
@@ -36,6 +37,8 @@ def downloads(runs: Sequence[Run]) -> dict[str, list[Download]]:
     contents = []
     for run in runs:
         for name in FILES:
+            if not is_own(run.folder, run.folder / name):
+                continue
             try:
                 content = (run.folder / name).read_bytes()
                 if FILES[name] == "text/csv":  # which people open in a spreadsheet
