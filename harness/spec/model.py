@@ -23,8 +23,9 @@ from harness.spec.layers import MAX_AXES, ActivationLayer, Model
 from harness.spec.training import Training
 
 MAX_LAYERS = 2000
+MAX_SIDE = 65536  # of an input, and its most channels
 
-Side = Annotated[int, Field(ge=1, le=65536)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 def _has_axes(value: tuple[int, ...]) -> tuple[int, ...]:

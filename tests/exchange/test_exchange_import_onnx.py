@@ -60,6 +60,14 @@ def test_what_was_exported_comes_back_as_the_same_network(name, tmp_path):
     assert convolutions(found.spec) == convolutions(spec)
 
 
+def test_a_signal_may_be_as_long_as_the_library_s_longest(tmp_path):
+    spec = load_spec("m5")
+    write_onnx(tmp_path / "m5.onnx", spec, parameters(spec))
+    found = import_onnx(tmp_path / "m5.onnx")
+    assert found.spec.input == spec.input == (32000, 1)
+    assert infer(found.spec).flops_per_image == infer(spec).flops_per_image
+
+
 def convolutions(spec: Spec) -> list[str]:
     kinds = [node.layer.type for node in infer(spec).nodes]
     return [kind for kind in kinds if kind.startswith("conv")]
