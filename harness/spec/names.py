@@ -53,6 +53,7 @@ FORBIDDEN: JsonDict = {
         "anyOf": [
             {"enum": [*sorted({*keyword.kwlist, *keyword.softkwlist, *RESERVED})]},
             {"pattern": f"_({'|'.join(ROLES)})$"},
+            {"pattern": f"^({BRANCH.pattern})"},
         ]
     }
 }

@@ -8,7 +8,7 @@ import pytest
 from harness.data.dataset import build
 from harness.errors import UsageError
 from harness.run.plan import check_fit, check_images, fit
-from harness.spec import infer, load_spec, parse_spec
+from harness.spec import Augment, infer, load_spec, parse_spec
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((8, 4, 4, 1), np.float32)
@@ -79,6 +79,13 @@ def test_the_outputs_may_be_those_of_a_convolution_behind_which_comes_a_pool():
         '{ type = "global_avg_pool" }, { type = "activation", function = "softmax" }]\n'
     )
     assert infer(fit(parse_spec(text, "small"), CLASSES)).output_shape == (2,)
+
+
+def test_augmentation_that_can_leave_nothing_of_such_images_is_one_clear_error():
+    large = spec("cross_entropy").model_copy(update={"input": (8, 8, 1)})
+    training = large.training.model_copy(update={"augment": Augment(crop_padding=4)})
+    with pytest.raises(UsageError, match="--fit: training.augment.crop_padding: 4 can leave"):
+        fit(large.model_copy(update={"training": training}), CLASSES)
 
 
 @pytest.mark.parametrize(
