@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,16 @@ def test_there_must_be_as_many_outputs_as_targets(loss):
 )
 def test_class_labels_fit_every_loss(loss):
     check_fit(spec(loss), 2, CLASSES)
+
+
+def test_how_an_array_file_is_to_be_read_is_said_where_that_would_help():
+    text = 'name = "s"\ninput = [4, 4]\nlayers = [{ type = "flatten" }, '
+    signals = parse_spec(text + '{ type = "dense", units = 2 }]\n', "s")
+    with pytest.raises(UsageError, match=r"Try: --fit, or a model with input = \[4, 4, 1\]"):
+        check_images(signals, 2, CLASSES)
+    own = replace(CLASSES, name="npz:own.npz")
+    with pytest.raises(UsageError, match="has 4x4x1. Try: --dataset npz:FILE:4x4, which says"):
+        check_images(signals, 2, own)
 
 
 def test_fitted_a_model_has_the_image_size_and_the_outputs_of_the_data_set():
