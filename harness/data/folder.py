@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.data.dataset import MAX_CLASSES, Dataset, build_from
 from harness.data.faults import within
 from harness.data.pictures import Size, faults_named, look, pillow, pixels, split_size
-from harness.data.store import Arrays, Form, key_of, make_arrays
+from harness.data.store import Arrays, Form, key_of, make_arrays, state_of
 from harness.data.streams import RawBits, Stream
 from harness.errors import DataError
 
@@ -36,7 +36,7 @@ def load_folder(name: str) -> Dataset:
     others are passed over. With `DIR/train` and `DIR/test` these are the two sets, else a fifth
     of each class is for testing, always the same. Images are `[n, h, w, 1]` if all are grey, else
     `[n, h, w, 3]`, in [0, 1]. They are decoded once, into the user's cache, and anew when the
-    name, size or time of a file has changed. Raises `DataError`, naming the file.
+    name, size or a time of a file has changed. Raises `DataError`, naming the file.
     """
     directory, size = split_size(name.partition(":")[2])
     root = Path(directory).expanduser()
@@ -140,10 +140,9 @@ def _split(files: _Files) -> tuple[_Files, _Files]:
     return train, test
 
 
-def _states(files: list[Path], root: Path) -> list[tuple[str, int, int]]:
-    """Return what tells that a file has changed: its name, size, and time of change."""
-    found = ((path, path.stat()) for path in files)
-    return [(str(path.relative_to(root)), s.st_size, s.st_mtime_ns) for path, s in found]
+def _states(files: list[Path], root: Path) -> list[tuple[str, int, int, int]]:
+    """Return the name of each file within `root`, and what tells that it has changed."""
+    return [(str(path.relative_to(root)), *state_of(path)) for path in files]
 
 
 def _form(library: Any, files: list[Path], size: Size | None) -> tuple[int, int, int]:

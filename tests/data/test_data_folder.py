@@ -196,6 +196,24 @@ def test_a_new_time_alone_has_it_read_again(animals, monkeypatch):
         load(f"image-folder:{animals}")
 
 
+def test_another_content_of_the_same_size_and_time_is_noticed(animals):
+    """As `cp -p` leaves it, where the files are as long."""
+    path = animals / "cat" / "00.png"
+
+    def write(value: int) -> os.stat_result:
+        array = np.full((4, 6, 3), value, np.uint8)
+        Image.fromarray(array).save(path, compress_level=0)
+        os.utime(path, ns=(1, 1))
+        return path.stat()
+
+    before = write(7)
+    first = load(f"image-folder:{animals}")
+    while (after := write(200)).st_ctime_ns == before.st_ctime_ns:
+        pass  # the system's clock of files goes by milliseconds
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert load(f"image-folder:{animals}").hash != first.hash
+
+
 def test_without_pillow_the_line_that_installs_it_is_said(animals, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(DataError, match=r"Try: pip install 'cnn-harness\[images\]'"):
