@@ -81,8 +81,9 @@ def test_pixels_are_those_of_the_picture(root):
     assert any(np.array_equal(image, array / np.float32(255)) for image in found)
 
 
-def test_train_and_test_folders_are_the_two_sets(root):
-    for part, count in (("train", 4), ("test", 2)):
+@pytest.mark.parametrize("test", ["test", "val", "validation"])
+def test_train_and_test_folders_are_the_two_sets(root, test):
+    for part, count in (("train", 4), (test, 2)):
         for name in ("a", "b"):
             for number in range(count):
                 put(root / part / name / f"{number}.jpg", value=50 * count + number)
