@@ -306,6 +306,26 @@ def test_what_the_format_leaves_open_is_understood(write, tmp_path):
     assert difference(logits(found.spec, found.arrays, x), wanted) < TOLERANCE
 
 
+@pytest.mark.parametrize(
+    ("outputs", "last", "loss"),
+    [
+        (4, "", "cross_entropy"),
+        (4, "Softmax", "cross_entropy"),
+        (4, "Sigmoid", "binary_cross_entropy"),
+        (1, "Sigmoid", "binary_cross_entropy"),
+        (1, "", "mean_squared_error"),
+    ],
+)
+def test_the_loss_is_one_that_suits_the_output(outputs, last, loss, tmp_path):
+    m = Model()
+    m.node("GlobalAveragePool")
+    m.node("Flatten")
+    m.node("Gemm", ".", m.array(3, outputs), m.array(outputs))
+    if last:
+        m.node(last)
+    assert import_onnx(m.write(tmp_path)).spec.training.loss == loss
+
+
 def problems(model: Model, folder: Path) -> list[str]:
     with pytest.raises(UsageError) as caught:
         import_onnx(model.write(folder))
