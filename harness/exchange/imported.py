@@ -17,7 +17,7 @@ from harness.exchange.toml import spec_toml
 from harness.output import write_whole
 from harness.run.weights import shapes, write_weights
 from harness.spec import Spec, infer, parse_spec
-from harness.spec.blocks import last_activation
+from harness.spec.blocks import has_activation, last_activation
 from harness.spec.load import MAX_FILE_BYTES, describe_errors
 
 
@@ -76,7 +76,8 @@ def _loss(spec: Spec) -> str | None:
 
     Of a single output cross_entropy would always be 0: that is a probability or a value.
     """
-    if last_activation(spec.layers[-1]) == "sigmoid":
+    last = spec.layers[-1]
+    if has_activation(last) and last_activation(last) == "sigmoid":  # which the loss takes over
         return "binary_cross_entropy"
     return "mean_squared_error" if infer(spec).output_shape == (1,) else None
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from harness.spec.blocks import (
     Layer,
     count_layers,
+    final_activation,
     has_activation,
     inner_softmaxes,
     last_activation,
@@ -72,7 +73,8 @@ class Spec(Model):
         if not 1 <= count <= MAX_LAYERS:
             raise ValueError(f"layers: there are {count}; allowed: 1 to {MAX_LAYERS}")
         problems = [*repeated_names(self.layers), *inner_softmaxes(self.layers)]
-        problems += [*self._repeated_softmax(), *self._unfit_augmentation()]
+        problems += [*self._repeated_softmax(), *self._repeated_sigmoid()]
+        problems += self._unfit_augmentation()
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -100,6 +102,21 @@ class Spec(Model):
             yield (
                 f"layers: {self.layers[-1].name!r} ends in softmax, and binary_cross_entropy "
                 'applies sigmoid to its output; use "sigmoid", or loss = "cross_entropy"'
+            )
+
+    def _repeated_sigmoid(self) -> Iterator[str]:
+        """A sigmoid whose result reaches that of binary_cross_entropy is a mistake."""
+        if self.training.loss != "binary_cross_entropy":
+            return
+        *before, last = self.layers
+        # One that the loss takes over is none of the network; what comes before it may be one.
+        is_alone = self.folds_activation and not isinstance(last, ActivationLayer)
+        rest = tuple(before) if self.folds_activation else self.layers
+        if not is_alone and final_activation(rest) == "sigmoid":
+            yield (
+                f"layers: the output of {rest[-1].name!r} has already passed through sigmoid, and "
+                "binary_cross_entropy applies sigmoid again; make one sigmoid the last thing, in "
+                "no block"
             )
 
     def _unfit_augmentation(self) -> Iterator[str]:
