@@ -41,7 +41,7 @@ def write_model(write: SourceWriter, spec: Spec, framework: str, mixed: bool) ->
     """Write what the layers need, the functions of blocks, and `make_model`.
 
     Raises:
-        NotImplementedError: Keras cannot do what a layer asks for; the message names the layer.
+        NotImplementedError: Keras would call two layers by one name; the message has both.
 
     """
     network = infer(spec)

@@ -166,6 +166,23 @@ class CroppedConv2DTranspose(layers.Conv2DTranspose):
         return n, height - rows, width - columns, channels
 '''
 
+STRIDED = '''\
+class Strided{kind}(layers.{kind}):
+    """Takes its steps over the pixels of a dilated convolution: Keras refuses a stride there."""
+
+    def __init__(self, *args, steps, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.steps = steps
+
+    def call(self, inputs):
+        kept = [slice(None, None, step) for step in self.steps]
+        return super().call(inputs)[(slice(None), *kept)]
+
+    def compute_output_shape(self, input_shape):
+        n, *sides, channels = super().compute_output_shape(input_shape)
+        return n, *(-(-side // step) for side, step in zip(sides, self.steps)), channels
+'''
+
 BATCH_NORM_TORCH = '''\
 class BatchNormalization(layers.BatchNormalization):
     """Takes the variance about the mean; on torch, Keras takes E[x^2] - E[x]^2."""

@@ -21,6 +21,7 @@ from backends.keras_helpers import (
     KERAS_PADS,
     POOL_VOLUMES,
     POOLING_VOLUMES,
+    STRIDED,
     TORCH_PADS,
 )
 from backends.keras_initializers import (
@@ -95,7 +96,7 @@ class LayerWriter:
     """Turns nodes into calls, and notes the helpers that these need.
 
     Raises:
-        NotImplementedError: Keras cannot do what a layer asks for, or would call two by one name.
+        NotImplementedError: Keras would call two layers by one name.
 
     """
 
@@ -108,7 +109,6 @@ class LayerWriter:
     def __post_init__(self) -> None:
         paths: dict[str, str] = {}
         for node in self.network.nodes:
-            _check(node)
             name = layer_name(node.path)
             if (other := paths.setdefault(name, node.path)) != node.path:
                 raise NotImplementedError(
@@ -130,14 +130,14 @@ class LayerWriter:
 
     def _add_bias_by_sum(self, kind: str) -> None:
         """Note the class that adds its bias by a sum; one that stands on it takes its place."""
-        base = kind.removeprefix("Cropped")
+        base = kind.removeprefix("Cropped").removeprefix("Strided")
         product = BIASED_PRODUCTS[re.sub(r"[123]D", "", base)]
         biased = BIASED.format(kind=base, product=product)
         if base == kind:
             self.helpers.setdefault(kind, biased)
         else:
-            cropped = self.helpers.pop(kind).replace(f"(layers.{base})", f"({base})")
-            self.helpers = {base: biased, **self.helpers, kind: cropped}
+            standing = self.helpers.pop(kind).replace(f"(layers.{base})", f"({base})")
+            self.helpers = {base: biased, **self.helpers, kind: standing}
 
     def extra_name(self, scope: Scope, local: str) -> str:
         """Return the argument that names a layer which the spec does not have."""
@@ -192,21 +192,16 @@ class LayerWriter:
     def _conv(self, node: Node, layer: Conv, scope: Scope) -> tuple[list[Call], str, list[str]]:
         # TensorFlow's "SAME" would begin at another pixel where a stride is above the kernel.
         shifts = self.framework == "tensorflow" and shifts_by_same(layer)
-        given = node.pads if shifts else layer.padding
+        is_strided, is_dilated = _is_above_one(layer.stride), _is_above_one(layer.dilation)
+        # Where steps are taken after all pixels were convolved, "same" would pad for all of them.
+        given = node.pads if shifts or (is_strided and is_dilated) else layer.padding
         before, padding = self._padding(node, scope, given, "layers.ZeroPadding")
         axes, multiplier = axes_of(node), depth_multiplier(node)
+        steps = f"steps={layer.stride}" if is_dilated else f"strides={_sizes(layer.stride)}"
         rest = [
-            *(
-                [f"strides={_sizes(layer.stride)}"]
-                if any(step != 1 for step in layer.stride)
-                else []
-            ),
+            *([steps] if is_strided else []),
             *padding,
-            *(
-                [f"dilation_rate={_sizes(layer.dilation)}"]
-                if any(step != 1 for step in layer.dilation)
-                else []
-            ),
+            *([f"dilation_rate={_sizes(layer.dilation)}"] if is_dilated else []),
         ]
         if multiplier is None:
             kind, first = f"Conv{axes}D", [str(layer.filters), _sizes(layer.kernel)]
@@ -214,6 +209,9 @@ class LayerWriter:
         else:
             kind, first = f"DepthwiseConv{axes}D", [_sizes(layer.kernel)]
             rest += [f"depth_multiplier={multiplier}"] if multiplier != 1 else []
+        if is_strided and is_dilated:
+            self.helpers.setdefault(f"Strided{kind}", STRIDED.format(kind=kind))
+            kind = f"Strided{kind}"
         return before, kind, [*first, *rest, *self._activation(node), *self._weights(node)]
 
     def _conv_transpose(self, node: Node, layer: Conv2DTranspose) -> tuple[str, list[str]]:
@@ -231,7 +229,7 @@ class LayerWriter:
         if not adds and not any(map(any, node.pads)):
             return kind, [*arguments, *rest]
         kind = "CroppedConv2DTranspose"
-        self.helpers[kind] = CROPPED_CONV_TRANSPOSE
+        self.helpers.setdefault(kind, CROPPED_CONV_TRANSPOSE)  # it may stand on another by now
         return kind, [*arguments, f"cropping={node.pads}", *rest]
 
     def _pooling(self, kind: str, node: Node) -> str:
@@ -355,16 +353,6 @@ def write_call(
         for argument in arguments:
             write(f"{argument},", indent + 1)
     write(end, indent)
-
-
-def _check(node: Node) -> None:
-    layer = node.layer
-    if isinstance(layer, Conv) and _is_above_one(layer.stride) and _is_above_one(layer.dilation):
-        raise NotImplementedError(
-            f"layers {node.path!r}: Keras has no convolution with both a stride and a "
-            f"dilation above 1; here stride = {list(layer.stride)}, "
-            f"dilation = {list(layer.dilation)}"
-        )
 
 
 def _pads_as_same(node: Node) -> bool:

@@ -148,7 +148,7 @@ def keras_source(spec: Spec, framework: str, mixed: bool) -> str:
     They are `mixed` with bfloat16.
 
     Raises:
-        NotImplementedError: Keras cannot do what a layer asks for; the message names the layer.
+        NotImplementedError: Keras would call two layers by one name; the message has both.
 
     """
     body = SourceWriter()

@@ -85,9 +85,9 @@ def _command(spec: Spec, place: Path) -> str:
     outputs = infer(spec).output_shape[0]
     if (spec.input, outputs, spec.training.loss) == ((28, 28, 1), 10, "cross_entropy"):
         return f"python -m harness run --model {place} --dataset digits"
-    if len(spec.input) != 3:
-        return f"python -m harness check --model {place}"
     is_classes = spec.training.loss == "cross_entropy"
+    if len(spec.input) != 3 and not is_classes:
+        return f"python -m harness check --model {place}"
     kind = "synthetic" if is_classes else "synthetic-regression"
     shape = "x".join(map(str, spec.input))
     count = 16 * spec.training.batch_size

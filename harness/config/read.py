@@ -14,7 +14,12 @@ from harness import data
 from harness.config.model import Combination, Config, Gate, Matrix, Section
 from harness.errors import UsageError
 from harness.spec import load_spec
-from harness.spec.load import MAX_FILE_BYTES, as_tuples, describe_errors
+from harness.spec.load import (
+    MAX_FILE_BYTES,
+    LargeIntegersError,
+    as_tuples,
+    describe_errors,
+)
 
 PROJECT = "pyproject.toml"
 PARTS: dict[str, type[Section]] = {"matrix": Matrix, "gate": Gate, "exclude": Combination}
@@ -148,8 +153,8 @@ def _config(content: object, path: Path) -> Config:
         return Config.model_validate(as_tuples(content))
     except ValidationError as error:
         raise _mistakes(path, describe_errors(error, _fields_beside)) from None
-    except ValueError:
-        raise _mistakes(path, ["not valid TOML: an integer of more than 64 bits"]) from None
+    except LargeIntegersError as error:
+        raise _mistakes(path, error.problems) from None
 
 
 def _fields_beside(location: tuple[int | str, ...]) -> list[str]:

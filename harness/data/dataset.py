@@ -24,7 +24,8 @@ MAX_CLASSES = 100_000
 class Dataset:
     """Training and test images with their labels.
 
-    Images are float32 `[n, height, width, channels]`. Labels are int32 `[n]` in
+    Images are float32 `[n, height, width, channels]`; signals `[n, length, channels]` and volumes
+    `[n, depth, height, width, channels]` go by the same name. Labels are int32 `[n]` in
     `0 .. classes - 1`, or, for regression (`classes` is None), float32 targets `[n, k]`.
     Large ones are memory-mapped, hence read-only (see `store`).
     `hash` is the first 16 hex digits of a SHA-256 over the four arrays.
@@ -39,10 +40,9 @@ class Dataset:
     hash: str
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of one image."""
-        _, height, width, channels = self.train_images.shape
-        return height, width, channels
+    def image_shape(self) -> tuple[int, ...]:
+        """Height, width and channels of one image; of signals and volumes, as many sizes."""
+        return self.train_images.shape[1:]
 
 
 def build(

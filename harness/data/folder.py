@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from harness.data.dataset import MAX_CLASSES, Dataset, build_from
 from harness.data.faults import within
 from harness.data.pictures import Size, faults_named, look, pillow, pixels, split_size
-from harness.data.store import Arrays, Form, key_of, make_arrays
+from harness.data.store import Arrays, Form, key_of, make_arrays, state_of
 from harness.data.streams import RawBits, Stream
 from harness.errors import DataError
 
 FORM = "image-folder:DIR"
 _SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
+_TEST = ("test", "val", "validation")  # what is tested on: the first of these that there is
 _TRY = "Try: image-folder:DIR, DIR with a folder of PNG or JPEG files for each class"
 
 
@@ -33,10 +34,10 @@ def load_folder(name: str) -> Dataset:
     """Load `image-folder:DIR`, or `image-folder:DIR:HxW` to resize all pictures.
 
     A class is a folder of PNG and JPEG files, in the order of their names; hidden files and
-    others are passed over. With `DIR/train` and `DIR/test` these are the two sets, else a fifth
-    of each class is for testing, always the same. Images are `[n, h, w, 1]` if all are grey, else
-    `[n, h, w, 3]`, in [0, 1]. They are decoded once, into the user's cache, and anew when the
-    name, size or time of a file has changed. Raises `DataError`, naming the file.
+    others are passed over. With `DIR/train` and `DIR/test`, or `DIR/val`, these are the two sets,
+    else a fifth of each class is for testing, always the same. Images are `[n, h, w, 1]` if all
+    are grey, else `[n, h, w, 3]`, in [0, 1]. They are decoded once, into the user's cache, and
+    anew when the name, size or a time of a file has changed. Raises `DataError`, naming the file.
     """
     directory, size = split_size(name.partition(":")[2])
     root = Path(directory).expanduser()
@@ -76,14 +77,16 @@ def _open(library: Any, path: Path) -> Any:
 
 def _scan(root: Path) -> tuple[list[str], _Files, _Files]:
     """Return the names of the classes, and the files for training and for testing."""
-    has_both = (root / "train").is_dir() and (root / "test").is_dir()
-    classes = _classes(root / "train" if has_both else root)
-    if not has_both:
+    train = root / "train"
+    test = next((root / name for name in _TEST if (root / name).is_dir()), None)
+    if test is None or not train.is_dir():
+        classes = _classes(root)
         return classes, *_split(_files(root, classes))
-    unknown = sorted(set(_folders(root / "test")) - set(classes))
+    classes = _classes(train)
+    unknown = sorted(set(_folders(test)) - set(classes))
     if unknown:
-        raise DataError(f"{root / 'test' / unknown[0]}: there is no such class in {root / 'train'}")
-    return classes, _files(root / "train", classes), _files(root / "test", classes, may_lack=True)
+        raise DataError(f"{test / unknown[0]}: there is no such class in {train}")
+    return classes, _files(train, classes), _files(test, classes, may_lack=True)
 
 
 def _folders(place: Path) -> list[str]:
@@ -140,10 +143,9 @@ def _split(files: _Files) -> tuple[_Files, _Files]:
     return train, test
 
 
-def _states(files: list[Path], root: Path) -> list[tuple[str, int, int]]:
-    """Return what tells that a file has changed: its name, size, and time of change."""
-    found = ((path, path.stat()) for path in files)
-    return [(str(path.relative_to(root)), s.st_size, s.st_mtime_ns) for path, s in found]
+def _states(files: list[Path], root: Path) -> list[tuple[str, int, int, int]]:
+    """Return the name of each file within `root`, and what tells that it has changed."""
+    return [(str(path.relative_to(root)), *state_of(path)) for path in files]
 
 
 def _form(library: Any, files: list[Path], size: Size | None) -> tuple[int, int, int]:

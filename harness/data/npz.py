@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 import zipfile
 import zlib
@@ -30,6 +32,8 @@ from harness.errors import DataError
 
 _FOUR = ("x_train", "y_train", "x_test", "y_test")
 _TWO = ("images", "labels")
+_IMAGES = ("x_train", "x_test", "images")
+_SHAPE = re.compile(r":(\d{1,9}(?:x\d{1,9}){1,3})\Z", re.ASCII)
 _BLOCK = 2**22  # values converted at a time; the result does not depend on it
 # All that zipfile, struct and zlib are known to raise for bytes that are no zip archive.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError)
@@ -37,22 +41,29 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, R
 
 @dataclass(frozen=True)
 class _Source:
-    """The open archive, and the headers of the arrays that are used."""
+    """The open archive, and the headers of the arrays that are used.
+
+    `shape` is what each image is to have, if the dataset's name says so.
+    """
 
     archive: zipfile.ZipFile
     members: Mapping[str, zipfile.ZipInfo]
     headers: Mapping[str, Header]
+    shape: tuple[int, ...] | None
 
 
 def load_npz(name: str) -> Dataset:
     """Load `npz:FILE`, with `x_train, y_train, x_test, y_test`, or `images, labels`.
 
-    Images are `[n, h, w]` or `[n, h, w, c]`: uint8, divided by 255, or finite floats, as they
-    are. Labels are integers `[n]` or `[n, 1]` (classes: the largest plus one), or, for
-    regression, finite floats `[n]` or `[n, k]`. Without a test set, a fifth is taken for it,
-    always the same. Raises `DataError`, naming the file and the array.
+    Images are `[n, h, w]`, `[n, h, w, c]` or `[n, d, h, w, c]`: uint8, divided by 255, or finite
+    floats, as they are. Of `npz:FILE:LENGTHxCHANNELS` they are signals, `[n, length]` if there is
+    one channel; any other shape of as many values, in C order, may be given so, too. Labels are
+    integers `[n]` or `[n, 1]` (classes: the largest plus one), or, for regression, finite floats
+    `[n]` or `[n, k]`. Without a test set, a fifth is taken for it, always the same. Raises
+    `DataError`, naming the file and the array.
     """
-    path = Path(name.removeprefix("npz:")).expanduser()
+    file, shape = _split_shape(name.removeprefix("npz:"))
+    path = Path(file).expanduser()
     if not path.is_file():
         raise DataError(
             f"dataset {name!r}: no such file: {path}. Try: npz:FILE, FILE as written by numpy.savez"
@@ -60,7 +71,7 @@ def load_npz(name: str) -> Dataset:
     with within(str(path)):
         try:
             with zipfile.ZipFile(path) as archive:
-                arrays = _load(_check(archive), key_of("npz", file_state(path)))
+                arrays = _load(_check(archive, shape), key_of("npz", file_state(path), shape))
         except _DAMAGE as fault:
             raise DataError(f"damaged, or no .npz file: {fault}") from fault
         except OSError as fault:  # also where a damaged directory points to before the file
@@ -68,7 +79,15 @@ def load_npz(name: str) -> Dataset:
         return build_from(name, arrays, _classes(arrays["train_labels"], arrays["test_labels"]))
 
 
-def _check(archive: zipfile.ZipFile) -> _Source:
+def _split_shape(text: str) -> tuple[str, tuple[int, ...] | None]:
+    """Split `FILE:8000x1` into its parts; without a shape where there is none."""
+    match = _SHAPE.search(text)
+    if match is None:
+        return text, None
+    return text[: match.start()], tuple(map(int, match[1].split("x")))
+
+
+def _check(archive: zipfile.ZipFile, shape: tuple[int, ...] | None) -> _Source:
     """Look at the headers of the arrays, before anything is unpacked."""
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     names = _choose(list(members))
@@ -80,7 +99,7 @@ def _check(archive: zipfile.ZipFile) -> _Source:
     for name in names:
         with within(f"array {name!r}"):
             check_packing(archive, members[name])
-    return _Source(archive, members, headers)
+    return _Source(archive, members, headers, shape)
 
 
 def _choose(found: list[str]) -> tuple[str, ...]:
@@ -149,17 +168,28 @@ def _pair(source: _Source, part: str, images_name: str, labels_name: str) -> dic
             f"of {images_name!r}"
         )
     with within(f"array {images_name!r}"):
-        images_form = _images_form(images)
+        images_form = _images_form(images, source.shape)
     with within(f"array {labels_name!r}"):
         return {f"{part}_images": images_form, f"{part}_labels": _labels_form(labels)}
 
 
-def _images_form(header: Header) -> Form:
-    if len(header.shape) not in (3, 4):
-        raise DataError(f"shape {header.shape}; allowed: [n, h, w] or [n, h, w, c]")
+def _images_form(header: Header, shape: tuple[int, ...] | None) -> Form:
+    count, *own = header.shape
     if header.dtype != np.uint8 and header.dtype.kind != "f":
         raise DataError(f"{header.dtype} images; allowed: uint8, or floats")
-    return (*header.shape, 1)[:4], np.float32
+    if shape is not None:
+        if math.prod(own) != math.prod(shape):
+            raise DataError(
+                f"shape {header.shape}, so each has {math.prod(own)} values; {list(shape)}, as "
+                f"the dataset's name says, is {math.prod(shape)}"
+            )
+        return (count, *shape), np.float32
+    if len(own) not in (2, 3, 4):
+        raise DataError(
+            f"shape {header.shape}; allowed: [n, h, w], [n, h, w, c] or [n, d, h, w, c]. "
+            "Try, of signals: npz:FILE:LENGTHxCHANNELS"
+        )
+    return (count, *own, 1) if len(own) == 2 else (count, *own), np.float32
 
 
 def _labels_form(header: Header) -> Form:
@@ -182,7 +212,7 @@ def _convert(
     """Read an array, bring it to its final type, and put each row into one of the two sets."""
     header = source.headers[name]
     rows = max(1, _BLOCK * header.shape[0] // header.elements)
-    convert = _images if train.ndim == 4 else _labels
+    convert = _images if name in _IMAGES else _labels
     start, tests = 0, 0
     with within(f"array {name!r}"):
         for block in read_rows(source.archive, source.members[name], header, rows):

@@ -1,6 +1,8 @@
-"""Bilinear interpolation, element by element, so that its bits do not depend on a BLAS."""
+"""Linear interpolation, element by element, so that its bits do not depend on a BLAS."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +11,20 @@ Doubles = NDArray[np.float64]
 
 
 def bilinear(images: Doubles, height: int, width: int) -> Doubles:
-    """Resize float64 `[n, h, w, c]` to `[n, height, width, c]`.
+    """Resize float64 `[n, h, w, c]` to `[n, height, width, c]`, as `linear`."""
+    return linear(images, (height, width))
+
+
+def linear(images: Doubles, sizes: Sequence[int]) -> Doubles:
+    """Resize float64 `[n, ..., c]` to `[n, *sizes, c]`, one axis after the other.
 
     Pixels are areas with half-pixel centres: the centre of target pixel i lies at
     `(i + 1/2) * size / target - 1/2` in the source, clamped to its first and last pixel
     ("align_corners = False" elsewhere); without antialiasing.
     """
-    return _along(_along(images, 1, height), 2, width)
+    for axis, size in enumerate(sizes, 1):
+        images = _along(images, axis, size)
+    return images
 
 
 def _along(images: Doubles, axis: int, target: int) -> Doubles:

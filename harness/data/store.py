@@ -45,10 +45,19 @@ def key_of(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def file_state(path: Path) -> tuple[str, int, int]:
-    """Return what tells that a file has changed: its full path, size, and time of change."""
+def state_of(path: Path) -> tuple[int, int, int]:
+    """Return what tells that the content of a file has changed: its size, and times of change.
+
+    The second of these is the system's own: `cp -p`, `rsync -t` and `tar` set the first, to that
+    of the file they copy, and a picture may well be as long as the one that it replaces.
+    """
     found = path.stat()
-    return str(path.resolve()), found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def file_state(path: Path) -> tuple[str, int, int, int]:
+    """Return the full path of a file, and `state_of` it."""
+    return str(path.resolve()), *state_of(path)
 
 
 def make_arrays(

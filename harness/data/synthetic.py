@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -10,14 +11,17 @@ from numpy.typing import NDArray
 
 from harness.data.dataset import MAX_CLASSES, Dataset, Images, build, check_size
 from harness.data.faults import within
-from harness.data.resize import bilinear
+from harness.data.resize import linear
 from harness.data.store import Arrays, key_of, make_arrays
 from harness.data.streams import RawBits, Stream
 from harness.errors import DataError
 
 FORM = "synthetic:HxWxC:classes:n"
-_PATTERN = re.compile(r"(\d{1,12})x(\d{1,12})x(\d{1,12}):(\d{1,12}):(\d{1,12})", re.ASCII)
+_PATTERN = re.compile(r"(\d{1,12}(?:x\d{1,12}){1,3}):(\d{1,12}):(\d{1,12})", re.ASCII)
+_SIDES = {2: ("length",), 3: ("height", "width"), 4: ("depth", "height", "width")}  # by sizes
 _LIMITS = {
+    "length": (1, 65536),
+    "depth": (1, 4096),
     "height": (1, 4096),
     "width": (1, 4096),
     "channels": (1, 1024),
@@ -30,15 +34,9 @@ _BLOCK = 2**20  # pixels drawn at a time; the values do not depend on it
 
 @dataclass(frozen=True)
 class _Request:
-    height: int
-    width: int
-    channels: int
+    image: tuple[int, ...]
     classes: int
     n: int
-
-    @property
-    def image(self) -> tuple[int, int, int]:
-        return self.height, self.width, self.channels
 
     @property
     def test(self) -> int:
@@ -50,7 +48,8 @@ def load_synthetic(name: str) -> Dataset:
 
     `n` training and `max(n // 5, classes)` test images in [0, 1), classes in equal numbers.
     An image is `0.4 * pattern of its class + 0.6 * uniform noise per pixel`; a pattern is a
-    4x4 grid of uniform values, enlarged. The same name gives the same bits everywhere.
+    4x4 grid of uniform values, enlarged. With two sizes, length and channels, they are signals,
+    with four volumes: `synthetic:8000x1:10:2048`. The same name gives the same bits everywhere.
     Raises `DataError` if a number is missing or out of range.
     """
     request = _parse(name)
@@ -74,11 +73,14 @@ def _parse(name: str) -> _Request:
     match = _PATTERN.fullmatch(name.removeprefix("synthetic:"))
     if match is None:
         raise DataError(
-            f"dataset {name!r} is not of the form {FORM}. Try: synthetic:32x32x3:10:2048"
+            f"dataset {name!r} is not of the form {FORM}. Try: synthetic:32x32x3:10:2048, or, of "
+            "signals, synthetic:8000x1:10:2048"
         )
-    request = _Request(*map(int, match.groups()))
-    for field, (low, high) in _LIMITS.items():
-        value = getattr(request, field)
+    image, classes, n = match[1].split("x"), int(match[2]), int(match[3])
+    request = _Request(tuple(map(int, image)), classes, n)
+    fields = (*_SIDES[len(image)], "channels", "classes", "n")
+    for field, value in zip(fields, (*request.image, classes, n), strict=True):
+        low, high = _LIMITS[field]
         if not low <= value <= high:
             raise DataError(f"dataset {name!r}: {field} is {value}; allowed: {low} to {high}")
     if request.n < request.classes:
@@ -86,7 +88,7 @@ def _parse(name: str) -> _Request:
             f"dataset {name!r}: n is {request.n}; allowed: at least the number of classes, "
             f"{request.classes}"
         )
-    pixels = request.height * request.width * request.channels
+    pixels = math.prod(request.image)
     with within(f"dataset {name!r}"):
         check_size((request.n + request.test + request.classes) * pixels)
     return request
@@ -96,8 +98,9 @@ def _patterns(request: _Request) -> Images:
     patterns = np.empty((request.classes, *request.image), np.float32)
     bits = RawBits(Stream.PROTOTYPES, seed=0)
     for pattern in patterns:
-        grid = bits.uniform((1, _GRID, _GRID, request.channels)).astype(np.float64)
-        pattern[...] = bilinear(grid, request.height, request.width)[0]
+        *sides, channels = request.image
+        grid = bits.uniform((1, *(_GRID for _ in sides), channels)).astype(np.float64)
+        pattern[...] = linear(grid, sides)[0]
     return patterns
 
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from harness.errors import UsageError
 from harness.spec.layers import Leaf, Pads, activation_of
+from harness.spec.model import MAX_SIDE
 from harness.spec.network import MAX_PARAMETERS
 from harness.spec.nodes import Node, Shape
 from harness.spec.placing import place
@@ -29,7 +30,7 @@ HARD_SIGMOID = "hard_sigmoid"  # no activation of the spec, but half of hard_swi
 MAX_VERTICES = 10_000
 MAX_CHANNELS = 1_000_000
 SLACK = 1_000_000  # values, for a file that says in one number what holds for all channels
-MAX_SIDE = 4096  # as the spec's input
+MAX_PAD = 4096  # pixels of zeros on a side
 
 
 class Refused(ValueError):  # noqa: N818 (not a fault)
@@ -159,9 +160,9 @@ class Graph:
         """Add rows and columns of zeros."""
         shape = self.shape(x)
         if len(pads) != len(shape) - 1 or not all(
-            type(n) is int and 0 <= n <= MAX_SIDE for pair in pads for n in pair
+            type(n) is int and 0 <= n <= MAX_PAD for pair in pads for n in pair
         ):
-            raise Refused(f"pads {shape} by {pads}; allowed: 0 to {MAX_SIDE} pixels, of an image")
+            raise Refused(f"pads {shape} by {pads}; allowed: 0 to {MAX_PAD} pixels, of an image")
         sides = zip(shape, pads, strict=False)  # the channels are left over
         padded = (*(side + sum(pair) for side, pair in sides), shape[-1])
         return self._add(Vertex(what, "pad", (x,), padded, pads=pads))

@@ -17,7 +17,7 @@ from harness.exchange.toml import spec_toml
 from harness.output import write_whole
 from harness.run.weights import shapes, write_weights
 from harness.spec import Spec, infer, parse_spec
-from harness.spec.blocks import last_activation
+from harness.spec.blocks import has_activation, last_activation
 from harness.spec.load import MAX_FILE_BYTES, describe_errors
 
 
@@ -33,7 +33,7 @@ class Imported:
 def build(graph: Graph, source: str) -> Imported:
     """Return the spec that computes what `graph` does; `source` is the file's name.
 
-    The training is the default one, with the loss that the last activation asks for.
+    The training is the default one, with the loss that the output asks for.
 
     Raises:
         UsageError: parts of the graph cannot be said in a spec; the message names them all.
@@ -51,8 +51,8 @@ def build(graph: Graph, source: str) -> Imported:
     }
     try:
         spec = Spec.model_validate(fields)
-        if last_activation(spec.layers[-1]) == "sigmoid":
-            fields["training"] = {"loss": "binary_cross_entropy"}
+        if loss := _loss(spec):
+            fields["training"] = {"loss": loss}
             spec = Spec.model_validate(fields)
         network = infer(spec)
     except ValidationError as error:
@@ -69,6 +69,17 @@ def build(graph: Graph, source: str) -> Imported:
         arrays |= {f"{node.path}.{role}": array for role, array in given.items()}
     assert {path: array.shape for path, array in arrays.items()} == shapes(spec)
     return Imported(spec, text, arrays)
+
+
+def _loss(spec: Spec) -> str | None:
+    """Return the loss that suits the output, if that is not the default one.
+
+    Of a single output cross_entropy would always be 0: that is a probability or a value.
+    """
+    last = spec.layers[-1]
+    if has_activation(last) and last_activation(last) == "sigmoid":  # which the loss takes over
+        return "binary_cross_entropy"
+    return "mean_squared_error" if infer(spec).output_shape == (1,) else None
 
 
 def write_imported(found: Imported, folder: Path, source: Path) -> tuple[Path, Path]:

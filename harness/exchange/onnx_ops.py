@@ -86,6 +86,8 @@ def group_norm(call: Call) -> Value:
         return call.same(x, call.layer(x, "group_norm", **fields))
     arrays = {"scale": call.array(1), "offset": call.array(2)}
     if call.op == "GroupNormalization" and call.opset < 21 and groups > 0:
+        if any(array.size != groups for array in arrays.values()):
+            call.refuse(f"a scale or offset that has not {groups} numbers, one for each group")
         repeats = max(1, x.shape[-1] // groups)
         arrays = {role: np.repeat(array.ravel(), repeats) for role, array in arrays.items()}
     return call.same(x, call.layer(x, "group_norm", arrays, **fields))

@@ -88,6 +88,8 @@ class _Patterns:
             tensor = maker.attribute[0].t
         if tensor is None or tensor.ByteSize() > limit + len(tensor.name) + 64:
             return []
+        if tensor.data_location == self.onnx.TensorProto.EXTERNAL:
+            return []  # of a file, which onnx would look for in the working directory
         try:
             array = self.onnx.numpy_helper.to_array(tensor)
         except Exception:  # damaged: whoever needs the array says so

@@ -91,7 +91,7 @@ class Value:
         """
         channels = self.shape[-1]
         if array.size == 1:
-            return np.full(channels, array.ravel()[0])
+            return np.broadcast_to(array.ravel(), channels)  # no memory: there may be 10^14
         offset = len(self.axes) - array.ndim
         sizes = {}
         if offset >= 0:

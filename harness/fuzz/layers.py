@@ -114,7 +114,7 @@ def conv(draw: Draw, shape: Shape, activations: Sequence[str]) -> Fields:
     """Draw a convolution, along as many axes as there are."""
     pixels, channels = shape[:-1], shape[-1]
     padding, pads = _padding(draw, pixels)
-    # Both at once is refused by Keras, which would then have no part in most specs.
+    # Both at once are as rare as in the networks that people train.
     steps = one_of(draw, *("plain", "strided", "dilated") * 3, "both")
     kernel, dilation, stride = [], [], []
     for n, pad in zip(pixels, pads, strict=True):

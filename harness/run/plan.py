@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -300,8 +301,7 @@ def check_images(spec: Spec, outputs: int, dataset: Dataset) -> None:
     if tuple(spec.input) != dataset.image_shape:
         raise UsageError(
             f"model {spec.name!r} takes {_by(spec.input)} images, dataset {dataset.name!r} has "
-            f"{_by(dataset.image_shape)}. Try: --fit, or a model with "
-            f"input = {list(dataset.image_shape)}"
+            f"{_by(dataset.image_shape)}. Try: {_instead(spec, dataset)}"
         )
     if dataset.classes is None:
         if spec.training.loss == "cross_entropy":
@@ -322,6 +322,14 @@ def check_images(spec: Spec, outputs: int, dataset: Dataset) -> None:
             f"model {spec.name!r} has {outputs} outputs, dataset {dataset.name!r} has "
             f"{dataset.classes} classes. Try: --fit, or units = {dataset.classes} in the last layer"
         )
+
+
+def _instead(spec: Spec, dataset: Dataset) -> str:
+    """Return what would make them fit."""
+    is_as_large = math.prod(spec.input) == math.prod(dataset.image_shape)
+    if is_as_large and dataset.name.startswith("npz:"):
+        return f"--dataset npz:FILE:{_by(spec.input)}, which says how its images are to be read"
+    return f"--fit, or a model with input = {list(dataset.image_shape)}"
 
 
 def _check_shares(spec: Spec, dataset: Dataset) -> None:

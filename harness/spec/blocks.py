@@ -260,6 +260,17 @@ def last_activation(layer: AnyLayer) -> Activation:
     return "linear" if isinstance(layer, BlockBase) else activation_of(layer)
 
 
+def final_activation(layers: tuple[AnyLayer, ...]) -> Activation:
+    """What the output of `layers` has been through last, at the end of a sequence as well."""
+    for layer in reversed(layers):
+        if isinstance(layer, Sequence):
+            return final_activation(layer.layers)
+        is_linear = isinstance(layer, ActivationLayer) and layer.function == "linear"
+        if not is_linear and not isinstance(layer, Dropout | Flatten):
+            return last_activation(layer)
+    return "linear"
+
+
 def has_activation(layer: AnyLayer) -> bool:
     """Whether the layer's `activation` may be folded into a loss."""
     return isinstance(layer, Conv | Conv2DTranspose | Dense | ActivationLayer)

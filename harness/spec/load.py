@@ -97,7 +97,9 @@ def parse_spec(text: str, source: str) -> Spec:
         raise SpecError(source, ["not valid TOML: nested too deeply"]) from None
     except tomllib.TOMLDecodeError as error:
         raise SpecError(source, [f"not valid TOML: {error}"]) from None
-    except ValueError:  # here or in `int`, which refuses thousands of digits
+    except LargeIntegersError as error:
+        raise SpecError(source, error.problems) from None
+    except ValueError:  # in `int`, which refuses thousands of digits
         raise SpecError(source, ["not valid TOML: an integer of more than 64 bits"]) from None
     return _checked(data, source)
 
@@ -113,6 +115,8 @@ def parse_spec_json(text: str, source: str) -> Spec:
         data = as_tuples(json.loads(text))
     except RecursionError:
         raise SpecError(source, ["no JSON of a spec: nested too deeply"]) from None
+    except LargeIntegersError as error:
+        raise SpecError(source, error.problems) from None
     except ValueError as error:
         raise SpecError(source, [f"no JSON of a spec: {error}"]) from None
     return _checked(data, source)
@@ -135,13 +139,38 @@ def spec_from_json(text: str) -> Spec:
     return Spec.model_validate(as_tuples(json.loads(text)))
 
 
+class LargeIntegersError(ValueError):
+    """Integers that TOML has not; `problems` holds one line for each, with its path."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
 def as_tuples(value: Any) -> Any:
-    """TOML has arrays, the strict spec has tuples; nothing else is converted."""
+    """TOML has arrays, the strict spec has tuples; nothing else is converted.
+
+    Raises:
+        LargeIntegersError: there are integers of more than 64 bits.
+
+    """
+    large: list[str] = []
+    found = _as_tuples(value, (), large)
+    if large:
+        raise LargeIntegersError(large)
+    return found
+
+
+def _as_tuples(value: Any, place: tuple[int | str, ...], large: list[str]) -> Any:
     if isinstance(value, dict):
-        return {key: as_tuples(item) for key, item in value.items()}
-    if isinstance(value, int) and value.bit_length() > 63:
-        raise ValueError("an integer of more than 64 bits")
-    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
+        return {key: _as_tuples(item, (*place, key), large) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_as_tuples(item, (*place, n), large) for n, item in enumerate(value))
+    # The number itself is not shown: of thousands of bits, Python refuses to write the digits.
+    if isinstance(value, int) and value.bit_length() > 63 and len(large) < MAX_LISTED:
+        problem = f"{_path(place)}: an integer of more than 64 bits, which TOML has not"
+        large.append(problem.removeprefix(": "))  # of JSON that is nothing else
+    return value
 
 
 def describe_errors(

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from harness.spec.blocks import (
     Layer,
     count_layers,
+    final_activation,
     has_activation,
     inner_softmaxes,
     last_activation,
@@ -23,8 +24,9 @@ from harness.spec.layers import MAX_AXES, ActivationLayer, Model
 from harness.spec.training import Training
 
 MAX_LAYERS = 2000
+MAX_SIDE = 65536  # of an input, and its most channels
 
-Side = Annotated[int, Field(ge=1, le=65536)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 def _has_axes(value: tuple[int, ...]) -> tuple[int, ...]:
@@ -71,7 +73,8 @@ class Spec(Model):
         if not 1 <= count <= MAX_LAYERS:
             raise ValueError(f"layers: there are {count}; allowed: 1 to {MAX_LAYERS}")
         problems = [*repeated_names(self.layers), *inner_softmaxes(self.layers)]
-        problems += self._repeated_softmax()
+        problems += [*self._repeated_softmax(), *self._repeated_sigmoid()]
+        problems += self._unfit_augmentation()
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -101,6 +104,42 @@ class Spec(Model):
                 'applies sigmoid to its output; use "sigmoid", or loss = "cross_entropy"'
             )
 
+    def _repeated_sigmoid(self) -> Iterator[str]:
+        """A sigmoid whose result reaches that of binary_cross_entropy is a mistake."""
+        if self.training.loss != "binary_cross_entropy":
+            return
+        *before, last = self.layers
+        # One that the loss takes over is none of the network; what comes before it may be one.
+        is_alone = self.folds_activation and not isinstance(last, ActivationLayer)
+        rest = tuple(before) if self.folds_activation else self.layers
+        if not is_alone and final_activation(rest) == "sigmoid":
+            yield (
+                f"layers: the output of {rest[-1].name!r} has already passed through sigmoid, and "
+                "binary_cross_entropy applies sigmoid again; make one sigmoid the last thing, in "
+                "no block"
+            )
+
+    def _unfit_augmentation(self) -> Iterator[str]:
+        """Images only are augmented, and something must be left of each."""
+        augment = self.training.augment
+        if augment is None:
+            return
+        if len(self.input) != 3:
+            yield (
+                "training.augment: changes images (height, width, channels), but input is "
+                f"{list(self.input)}; leave it out"
+            )
+            return
+        height, width, _ = self.input
+        # A crop leaves nothing where it is all padding along one axis, a square along both.
+        most = {"crop_padding": min(height, width) - 1, "cutout": max(height, width) - 1}
+        for field, limit in most.items():
+            if (value := getattr(augment, field)) > limit:
+                yield (
+                    f"training.augment.{field}: {value} can leave nothing of an image of "
+                    f"{height}x{width} pixels; allowed: 0 to {limit}"
+                )
+
     @property
     def folds_activation(self) -> bool:
         """Whether the last softmax or sigmoid belongs to the loss: the network returns logits."""
@@ -118,7 +157,7 @@ class Spec(Model):
         The outputs are those of the last layer with units or filters that is in no block.
 
         Raises:
-            ValueError: there is no such layer.
+            ValueError: there is no such layer, or augmentation can leave nothing of such images.
 
         """
         layers = list(self.layers)
@@ -126,7 +165,10 @@ class Spec(Model):
             field = {"dense": "units"}.get(layers[index].type, "filters")
             if hasattr(layers[index], field):
                 layers[index] = layers[index].model_copy(update={field: outputs})
-                return self.model_copy(update={"input": shape, "layers": tuple(layers)})
+                fitted = self.model_copy(update={"input": shape, "layers": tuple(layers)})
+                if problem := next(fitted._unfit_augmentation(), None):
+                    raise ValueError(problem)
+                return fitted
         raise ValueError(f"model {self.name!r} has no last layer whose units could be {outputs}")
 
     @property

@@ -15,15 +15,20 @@ from typing_extensions import TypeAliasType
 RESERVED = frozenset(
     """
 add_module append apply axis backward bfloat16 bind buffers build build_from_config built call
-children compile compiled compute_loss compute_mask compute_metrics cpu cuda double dtype
-dump_patches dynamic eval evaluate export extra_repr fit float forward functional get_buffer
-get_config get_extra_state get_layer half images init input inputs iter_children iter_modules jax
-keras labels layers load_state_dict logits loss losses mean metrics modules mul name name_scope
-named_parameters nnx non_trainable_variables np numpy optax optimizer output outputs parameters
-path perturb predict quantize register requires_grad reset_states rng rngs run save self
-set_extra_state share_memory sow state state_dict step step_count stop submodules summary
-supports_masking targets tf to torch train train_step trainable trainable_variables training type
-unflatten variables weights with_name_scope x xpu zero_grad
+call_super_init children compile compiled compute_loss compute_mask compute_metrics cpu cuda double
+dtype dump_patches dynamic eval evaluate export extra_repr fit float forward functional get_buffer
+get_config get_extra_state get_layer get_parameter get_submodule half images init input inputs ipu
+iter_children iter_modules jax keras labels layers load_state_dict logits loss losses mean metrics
+modules mtia mul name name_scope named_buffers named_children named_modules named_parameters nnx
+non_trainable_variables np numpy optax optimizer output outputs parameters path perturb predict
+quantize register register_backward_hook register_buffer register_forward_hook
+register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
+register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad
+requires_grad_ reset_states rng rngs run save self set_attributes set_extra_state set_submodule
+share_memory sow state state_dict step step_count stop submodules summary supports_masking targets
+tf to to_empty torch train train_step trainable trainable_variables training type unflatten
+variables weights with_name_scope x xpu zero_grad
 """.split()
 )
 
@@ -53,6 +58,7 @@ FORBIDDEN: JsonDict = {
         "anyOf": [
             {"enum": [*sorted({*keyword.kwlist, *keyword.softkwlist, *RESERVED})]},
             {"pattern": f"_({'|'.join(ROLES)})$"},
+            {"pattern": f"^({BRANCH.pattern})"},
         ]
     }
 }

@@ -154,7 +154,8 @@ def infer(spec: Spec) -> Network:
 
     Raises:
         SpecError: a layer cannot take its input's shape, the output is not flat, or there are
-            more than 10^10 parameters, or values of one image after a layer; the message names it.
+            more than 10^10 parameters, or values of one image, as it is or after a layer; the
+            message names it.
 
     """
     folded = spec.layers[-1].name if spec.folds_activation else ""
@@ -162,6 +163,9 @@ def infer(spec: Spec) -> Network:
         "kernel": constant_of(spec.initializer),
         "bias": constant_of(spec.bias_initializer) or None,  # zero is what a bias begins at anyway
     }
+    if math.prod(spec.input) > MAX_VALUES:
+        problem = f"input: one image has more than {MAX_VALUES:.0e} values; make it smaller"
+        raise SpecError(spec.name, [problem])
     try:
         parts = _Inference(folded, initial).branch(spec.layers, spec.input, "layers")
     except _MisplacedError as error:

@@ -155,10 +155,12 @@ class Cosine(Model):
 
 
 class OneCycle(Model):
-    """Up from `1 / start` of the rate by half a cosine, and down to `1 / (start * final)`.
+    """Up from `1 / start` of the rate by half a cosine, and down towards `1 / (start * final)`.
 
-    Smith and Topin (2018), in the form of torch.optim.lr_scheduler.OneCycleLR with its
-    two phases; `peak` is the share of the training at which the rate is reached.
+    Smith and Topin (2018), with the two phases of torch.optim.lr_scheduler.OneCycleLR; `peak` is
+    the share of the training at which the rate is reached. Step `t` of `n` is at `t / n` of the
+    training here, as in all schedules: torch reaches its peak one step earlier, and its end with
+    the last step.
     """
 
     type: Literal["one_cycle"] = "one_cycle"
@@ -189,7 +191,8 @@ class Augment(Model):
 
     `crop_padding` pixels of zeros are put around an image, which is then cropped back to its
     size; with `flip` one image in two is mirrored left to right; a square with side `cutout`
-    is set to zero, as far as it lies within the image. The harness does it, for all alike.
+    is set to zero, as far as it lies within the image. Something of every image must be left.
+    The harness does it, for all alike.
     """
 
     crop_padding: Annotated[int, Field(ge=0, le=1024)] = 0

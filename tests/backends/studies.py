@@ -34,7 +34,9 @@ SUBSETS = {  # compiling takes these some seconds for every network, or for ever
     "numpy@rounded": [],  # differs on purpose, for the fuzz
     "torch@compile": ["dropouts", "ties"],
     "tensorflow@session": [*OWN, *SHALLOW],
-    "keras@jax": ["blocks", "drawn", "dropouts", "sparse", "strides", "ties", "mnist-1conv"],
+    "keras@jax": [
+        *("blocks", "dilated", "drawn", "dropouts", "sparse", "strides", "ties", "mnist-1conv"),
+    ],
 }
 
 IMAGES, CHECKED = 13, 5  # in the training set; of those, in the batch that is differentiated

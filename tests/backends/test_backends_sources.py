@@ -9,11 +9,12 @@ import sys
 
 import numpy as np
 import pytest
-from studies import CHECKED, HERE, NETWORKS, Case, backends, cases, material, network
+from studies import CHECKED, HERE, NETWORKS, Case, backends, cases, installed, material, network
 
 from harness.errors import SpecError
 from harness.registry import describe
 from harness.spec import Spec, infer, parse_spec
+from harness.spec.names import RESERVED
 
 LABELS = [
     label
@@ -171,6 +172,21 @@ def test_a_name_that_could_be_code_is_refused_before_any_source_is_written(hosti
 def test_a_layer_is_not_named_like_what_the_sources_use(word):
     with pytest.raises(SpecError, match="reserved"):
         parse_spec(TEXT.format(spec='"fine"', layer=f'"{word}"'), "test")
+
+
+OWNERS = {"flax": "flax.nnx", "tensorflow": "tensorflow", "torch": "torch.nn"}
+
+
+@pytest.mark.parametrize("label", [pytest.param(one, marks=installed(one)) for one in OWNERS])
+def test_a_layer_is_not_named_like_what_generated_classes_inherit(label):
+    """Its module would hide behind the method, or take its place."""
+    program = f"import {OWNERS[label]} as owner; print(*dir(owner.Module))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300
+    )
+    inherited = [word for word in done.stdout.split() if re.fullmatch(r"[a-z][a-z0-9_]*", word)]
+    assert "name" in inherited or "train" in inherited
+    assert sorted(set(inherited) - RESERVED) == []
 
 
 COLLISION = """

@@ -81,8 +81,9 @@ def test_pixels_are_those_of_the_picture(root):
     assert any(np.array_equal(image, array / np.float32(255)) for image in found)
 
 
-def test_train_and_test_folders_are_the_two_sets(root):
-    for part, count in (("train", 4), ("test", 2)):
+@pytest.mark.parametrize("test", ["test", "val", "validation"])
+def test_train_and_test_folders_are_the_two_sets(root, test):
+    for part, count in (("train", 4), (test, 2)):
         for name in ("a", "b"):
             for number in range(count):
                 put(root / part / name / f"{number}.jpg", value=50 * count + number)
@@ -194,6 +195,24 @@ def test_a_new_time_alone_has_it_read_again(animals, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(DataError, match="needs Pillow"):
         load(f"image-folder:{animals}")
+
+
+def test_another_content_of_the_same_size_and_time_is_noticed(animals):
+    """As `cp -p` leaves it, where the files are as long."""
+    path = animals / "cat" / "00.png"
+
+    def write(value: int) -> os.stat_result:
+        array = np.full((4, 6, 3), value, np.uint8)
+        Image.fromarray(array).save(path, compress_level=0)
+        os.utime(path, ns=(1, 1))
+        return path.stat()
+
+    before = write(7)
+    first = load(f"image-folder:{animals}")
+    while (after := write(200)).st_ctime_ns == before.st_ctime_ns:
+        pass  # the system's clock of files goes by milliseconds
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert load(f"image-folder:{animals}").hash != first.hash
 
 
 def test_without_pillow_the_line_that_installs_it_is_said(animals, monkeypatch):

@@ -64,6 +64,49 @@ def test_grey_images_get_a_channel_axis(tmp_path):
     assert load(name).image_shape == (5, 4, 1)
 
 
+def test_volumes_have_an_axis_more(tmp_path):
+    volumes = RNG.normal(size=(18, 2, 3, 4, 1)).astype(np.float32)
+    dataset = load(save(tmp_path, x_train=volumes[:12], x_test=volumes[12:]))
+    assert dataset.image_shape == (2, 3, 4, 1)
+    assert np.array_equal(dataset.train_images, volumes[:12])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [((60,), (60, 1)), ((30, 2), (30, 2)), ((60,), (5, 4, 3)), ((5, 12), (60, 1))],
+)
+def test_a_shape_in_the_name_says_how_each_image_is_read(tmp_path, stored, wanted, order):
+    values = RNG.normal(size=(18, *stored)).astype(np.float32)
+    halves = {"x_train": values[:12].copy(order), "x_test": values[12:].copy(order)}
+    dataset = load(f"{save(tmp_path, **halves)}:{'x'.join(map(str, wanted))}")
+    assert dataset.image_shape == wanted
+    assert np.array_equal(dataset.train_images, values[:12].reshape(12, *wanted))
+    assert np.array_equal(dataset.test_images, values[12:].reshape(6, *wanted))
+
+
+def test_signals_without_a_test_set_are_split_too(tmp_path):
+    signals = np.arange(80, dtype=np.float32).reshape(10, 8)
+    np.savez(tmp_path / "own.npz", images=signals, labels=np.arange(10) % 2)
+    dataset = load(f"npz:{tmp_path}/own.npz:8x1")
+    assert (dataset.train_images.shape, dataset.test_images.shape) == ((8, 8, 1), (2, 8, 1))
+
+
+def test_a_shape_of_another_size_is_refused(tmp_path):
+    message = r"'x_train': shape \(12, 5, 4, 3\), so each has 60 values; \[61, 1\], .* is 61"
+    with pytest.raises(DataError, match=message):
+        load(f"{save(tmp_path)}:61x1")
+
+
+def test_large_signals_are_kept_apart_by_the_shape_in_the_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.data.store.MEMORY_LIMIT", 0)
+    name = save(tmp_path)
+    for _ in range(2):
+        assert load(name).image_shape == (5, 4, 3)
+        assert load(f"{name}:30x2").image_shape == (30, 2)
+    assert len(list((tmp_path / "cache").rglob("train_images.npy"))) == 2
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", [">f4", "<f2", "<f8"])
 def test_memory_layout_and_byte_order_do_not_matter(tmp_path, dtype, order):
@@ -119,7 +162,10 @@ REFUSED = {
         "array 'y_train': NaN",
     ),
     "int64 images": ({"x_train": np.ones((12, 5, 4, 3), int)}, "int64 images; allowed: uint8"),
-    "flat images": ({"x_train": np.ones((12, 60))}, r"shape \(12, 60\); allowed: \[n, h, w\]"),
+    "flat images": (
+        {"x_train": np.ones((12, 60))},
+        r"shape \(12, 60\); allowed: \[n, h, w\], .* npz:FILE:LENGTHxCHANNELS",
+    ),
     "fewer labels": ({"y_train": np.arange(11)}, "'y_train': 11 labels for the 12 images"),
     "other test shape": (
         {"x_test": np.ones((6, 4, 5, 3))},

@@ -15,6 +15,16 @@ def test_the_name_gives_shape_classes_and_sizes():
     assert len(dataset.test_images) == len(dataset.test_labels) == 20
 
 
+@pytest.mark.parametrize("shape", [(40, 2), (5, 6, 7, 2)])
+def test_with_two_sizes_they_are_signals_with_four_volumes(shape):
+    dataset = load(f"synthetic:{'x'.join(map(str, shape))}:3:300")
+    assert dataset.image_shape == shape
+    assert dataset.train_images.shape == (300, *shape)
+    means = np.stack([dataset.train_images[dataset.train_labels == k].mean(0) for k in range(3)])
+    gaps = ((dataset.test_images[:, None] - means) ** 2).sum(tuple(range(2, 2 + len(shape))))
+    assert (gaps.argmin(1) == dataset.test_labels).mean() > 0.9
+
+
 def test_there_are_at_least_as_many_test_images_as_classes():
     dataset = load("synthetic:4x4x1:10:10")
     assert sorted(dataset.test_labels.tolist()) == list(range(10))
@@ -55,7 +65,8 @@ def test_the_nearest_class_mean_recognises_unseen_images():
     ("name", "message"),
     [
         ("synthetic", "not of the form synthetic:HxWxC:classes:n. Try: synthetic:32x32x3:10:2048"),
-        ("synthetic:32x32:10:2048", "not of the form"),
+        ("synthetic:32:10:2048", "not of the form"),
+        ("synthetic:4x4x4x4x1:10:2048", "not of the form"),
         ("synthetic:32x32x3:10:-5", "not of the form"),
         ("synthetic:32x32x3:10:1e3", "not of the form"),
         ("synthetic:32x32x3:10:٣٣", "not of the form"),
@@ -63,6 +74,8 @@ def test_the_nearest_class_mean_recognises_unseen_images():
         ("synthetic:0x32x3:10:100", "height is 0; allowed: 1 to 4096"),
         ("synthetic:32x4097x3:10:100", "width is 4097"),
         ("synthetic:32x32x1025:10:100", "channels is 1025"),
+        ("synthetic:65537x1:10:100", "length is 65537; allowed: 1 to 65536"),
+        ("synthetic:0x8x8x1:10:100", "depth is 0; allowed: 1 to 4096"),
         ("synthetic:32x32x3:1:100", "classes is 1; allowed: 2 to"),
         ("synthetic:32x32x3:10:100000001", "n is 100000001"),
         ("synthetic:32x32x3:10:9", "at least the number of classes, 10"),

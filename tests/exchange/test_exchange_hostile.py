@@ -152,7 +152,27 @@ HOSTILE = {
         "are not those of its bytes",
     ),
     "a negative size": (model(CONV, [tensor("w", [-1, 3, 3, 3])]), "array 'w': sizes"),
-    "huge images": (model(CONV, [small("w", 1, 3, 1, 1)], ("n", 3, HUGE, 8)), "allowed: 1 to 4096"),
+    "huge images": (
+        model(CONV, [small("w", 1, 3, 1, 1)], ("n", 3, HUGE, 8)),
+        "allowed: 1 to 65536",
+    ),
+    "one number for all values of a large image": (
+        model(
+            [node("Flatten", "x", "a", axis=1), node("Add", "a w", "y")],
+            [small("w", 1)],
+            ("n", 4096, 4096, 4096),
+        ),
+        "more parameters by this layer than the file has bytes",
+    ),
+    "a scale of more groups than there are": (
+        model(
+            [node("GroupNormalization", "x w w", "y", num_groups=1)],
+            [small("w", 100_000)],
+            ("n", 4096, 8, 8),
+            opset=18,
+        ),
+        "has not 1 numbers, one for each group",
+    ),
     "unknown sizes": (model(CONV, [small("w", 1, 3, 1, 1)], ("n", 3, "h", 8)), "has the shape"),
     "huge strides": (
         model([node("MaxPool", "x", "y", kernel_shape=[2, 2], strides=[HUGE, 1])], []),
@@ -241,6 +261,28 @@ def test_arrays_in_a_file_of_the_same_folder_are_read(tmp_path):
     assert kernel.sum() == 27 * 26 / 2
 
 
+def test_no_array_is_read_from_the_working_directory(tmp_path, monkeypatch):
+    """There the addend is 1, which makes the nodes those of a GELU; in the model it is 2."""
+    for place, value in (("models", 2.0), ("elsewhere", 1.0)):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "one").write_bytes(np.float32(value).tobytes())
+    addend = onnx.TensorProto(name="w", data_type=FLOAT, dims=[1], data_location=1)
+    addend.external_data.add(key="location", value="one")
+    numbers = {"root": 2**0.5, "half": 0.5}
+    arrays = [onnx.numpy_helper.from_array(np.float32([v]), n) for n, v in numbers.items()]
+    nodes = [
+        node("Div", "x root", "a"),
+        node("Erf", "a", "b"),
+        node("Add", "b w", "c"),
+        node("Mul", "x c", "d"),
+        node("Mul", "d half", "y"),
+    ]
+    path = tmp_path / "models" / "gelu.onnx"
+    path.write_bytes(model(nodes, [*arrays, addend]).SerializeToString())
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "(Erf): is no operator" in refusal(import_onnx, path)
+
+
 def test_blocks_nested_without_end_are_refused(tmp_path):
     nodes = [node("Relu", f"x{i or ''}", f"x{i + 1}") for i in range(40)]
     before = "x40"
@@ -327,7 +369,7 @@ BAD_CONFIGS = {
     "an output of nowhere": (functional(IMAGES, FLAT, end="ghost"), "made by no layer"),
     "huge images": (
         functional(layer("InputLayer", "in", batch_shape=[None, HUGE, 8, 3]), FLAT, DENSE),
-        "allowed: 1 to 4096",
+        "allowed: 1 to 65536",
     ),
     "huge units": (
         functional(IMAGES, FLAT, LARGE),

@@ -60,6 +60,14 @@ def test_what_was_exported_comes_back_as_the_same_network(name, tmp_path):
     assert convolutions(found.spec) == convolutions(spec)
 
 
+def test_a_signal_may_be_as_long_as_the_library_s_longest(tmp_path):
+    spec = load_spec("m5")
+    write_onnx(tmp_path / "m5.onnx", spec, parameters(spec))
+    found = import_onnx(tmp_path / "m5.onnx")
+    assert found.spec.input == spec.input == (32000, 1)
+    assert infer(found.spec).flops_per_image == infer(spec).flops_per_image
+
+
 def convolutions(spec: Spec) -> list[str]:
     kinds = [node.layer.type for node in infer(spec).nodes]
     return [kind for kind in kinds if kind.startswith("conv")]
@@ -296,6 +304,26 @@ def test_what_the_format_leaves_open_is_understood(write, tmp_path):
     x = np.random.default_rng(2).normal(size=(3, 9, 8, 3)).astype(np.float32)
     wanted = run_onnx(path.read_bytes(), x.transpose(0, 3, 1, 2))
     assert difference(logits(found.spec, found.arrays, x), wanted) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("outputs", "last", "loss"),
+    [
+        (4, "", "cross_entropy"),
+        (4, "Softmax", "cross_entropy"),
+        (4, "Sigmoid", "binary_cross_entropy"),
+        (1, "Sigmoid", "binary_cross_entropy"),
+        (1, "", "mean_squared_error"),
+    ],
+)
+def test_the_loss_is_one_that_suits_the_output(outputs, last, loss, tmp_path):
+    m = Model()
+    m.node("GlobalAveragePool")
+    m.node("Flatten")
+    m.node("Gemm", ".", m.array(3, outputs), m.array(outputs))
+    if last:
+        m.node(last)
+    assert import_onnx(m.write(tmp_path)).spec.training.loss == loss
 
 
 def problems(model: Model, folder: Path) -> list[str]:

@@ -27,6 +27,22 @@ def test_two_backends_of_one_network_get_the_same_and_do_the_same(go):
     assert ran.row("twin", 0)["init_hash"] != ran.row("twin", 1)["init_hash"]
 
 
+OTHER_AXES = {
+    "synthetic:20x2:3:84": ("[20, 2]", "conv1d"),
+    "synthetic:4x5x6x1:3:84": ("[4, 5, 6, 1]", "conv3d"),
+}
+
+
+@pytest.mark.parametrize("dataset", OTHER_AXES)
+def test_signals_and_volumes_are_trained_on_as_images_are(go, dataset):
+    size, kind = OTHER_AXES[dataset]
+    model = MODEL.replace("[6, 6, 1]", size).replace("conv2d", kind)
+    ran = go("twin", "other", model=model, dataset=dataset, seeds=1)
+    assert [(row["status"], row["equivalent"]) for row in ran.rows] == [("ok", True)] * 2
+    assert ran.row("twin")["train_loss"] == ran.row("other")["train_loss"]
+    assert ran.row("twin")["test_accuracy"] is not None
+
+
 def test_every_column_of_the_design_is_filled(go):
     row = go("twin", seeds=1).row("twin")
     empty = {name for name, value in row.items() if value is None}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from harness.data.dataset import build
 from harness.errors import UsageError
 from harness.run.plan import check_fit, check_images, fit
-from harness.spec import infer, load_spec, parse_spec
+from harness.spec import Augment, infer, load_spec, parse_spec
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((8, 4, 4, 1), np.float32)
@@ -59,6 +61,16 @@ def test_class_labels_fit_every_loss(loss):
     check_fit(spec(loss), 2, CLASSES)
 
 
+def test_how_an_array_file_is_to_be_read_is_said_where_that_would_help():
+    text = 'name = "s"\ninput = [4, 4]\nlayers = [{ type = "flatten" }, '
+    signals = parse_spec(text + '{ type = "dense", units = 2 }]\n', "s")
+    with pytest.raises(UsageError, match=r"Try: --fit, or a model with input = \[4, 4, 1\]"):
+        check_images(signals, 2, CLASSES)
+    own = replace(CLASSES, name="npz:own.npz")
+    with pytest.raises(UsageError, match=r"has 4x4x1\. Try: --dataset npz:FILE:4x4, which"):
+        check_images(signals, 2, own)
+
+
 def test_fitted_a_model_has_the_image_size_and_the_outputs_of_the_data_set():
     fitted = fit(load_spec("resnet-20"), CLASSES)
     assert fitted.input == (4, 4, 1)
@@ -79,6 +91,13 @@ def test_the_outputs_may_be_those_of_a_convolution_behind_which_comes_a_pool():
         '{ type = "global_avg_pool" }, { type = "activation", function = "softmax" }]\n'
     )
     assert infer(fit(parse_spec(text, "small"), CLASSES)).output_shape == (2,)
+
+
+def test_augmentation_that_can_leave_nothing_of_such_images_is_one_clear_error():
+    large = spec("cross_entropy").model_copy(update={"input": (8, 8, 1)})
+    training = large.training.model_copy(update={"augment": Augment(crop_padding=4)})
+    with pytest.raises(UsageError, match=r"--fit: training\.augment\.crop_padding: 4 can"):
+        fit(large.model_copy(update={"training": training}), CLASSES)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,24 @@ ABSURD = {
         net(conv(filters=2000, padding="same"), POOL, DENSE, size=(65536, 65536, 1)),
         "layers[0] 'conv1': its output for one image has more than 1e+10 values; make it smaller",
     ),
+    "an image that is too large itself": (
+        net(POOL, DENSE, size=(65536, 65536, 65536)),
+        "input: one image has more than 1e+10 values; make it smaller",
+    ),
+    "a crop beside the image": (
+        net(FLATTEN, DENSE, size=(8, 6, 1), training="[training.augment]\ncrop_padding = 6\n"),
+        "training.augment.crop_padding: 6 can leave nothing of an image of 8x6 pixels; allowed: "
+        "0 to 5",
+    ),
+    "a square over all of the image": (
+        net(FLATTEN, DENSE, size=(8, 6, 1), training="[training.augment]\ncutout = 8\n"),
+        "training.augment.cutout: 8 can leave nothing of an image of 8x6 pixels; allowed: 0 to 7",
+    ),
+    "a signal that is mirrored": (
+        net(FLATTEN, DENSE, size=(8, 6), training="[training.augment]\nflip = true\n"),
+        "training.augment: changes images (height, width, channels), but input is [8, 6]; leave "
+        "it out",
+    ),
     "an image enlarged beyond all bounds": (
         net(*[{**conv(), "type": "conv2d_transpose", "stride": 1024}] * 3, POOL, DENSE),
         "layers[1] 'conv2': its output for one image has more than 1e+10 values; make it smaller",
@@ -125,7 +143,7 @@ ABSURD = {
     ),
     "an integer beyond all": (
         net(conv(filters=10**30), FLATTEN, DENSE),
-        "not valid TOML: an integer of more than 64 bits",
+        "layers[0].filters: an integer of more than 64 bits, which TOML has not",
     ),
     "nothing left of the image": (
         net(*[{"type": "max_pool", "size": 2}] * 4, FLATTEN, DENSE),

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from spec_examples import CONV, DENSE, FLATTEN, parse, problem, toml
 
-from harness.spec import Augment, library, load_spec, spec_from_json
+from harness.data.augment import augment
+from harness.spec import Augment, library, load_spec, parse_spec, spec_from_json
 
 # As they were before there was anything to augment; results on disk are known by them.
 HASHES = {"mnist-1conv": "d0aaae34d22aeeb1", "mnist-2conv": "7c9061e57b0d448e"}
@@ -14,8 +16,8 @@ def augmented(text: str):
 
 
 def test_a_section_of_its_own_says_what_is_changed():
-    spec = augmented("crop_padding = 4\nflip = true\ncutout = 8")
-    assert spec.training.augment == Augment(crop_padding=4, flip=True, cutout=8)
+    spec = augmented("crop_padding = 4\nflip = true\ncutout = 6")
+    assert spec.training.augment == Augment(crop_padding=4, flip=True, cutout=6)
     assert parse(CONV, FLATTEN, DENSE).training.augment is None
 
 
@@ -50,6 +52,21 @@ WRONG = {
 def test_a_mistake_is_named_with_its_path(text):
     found = problem(toml(training=f"[training.augment]\n{text}\n"))
     assert found.startswith(WRONG[text])
+
+
+def test_what_is_at_its_limit_leaves_something_and_one_more_would_not():
+    """Of 9x7 pixels: whatever is drawn, one more leaves a black image at some time."""
+    images, rows = np.ones((1, 9, 7, 1), np.float32), np.zeros(4000, np.int64)
+    for field, most in (("crop_padding", 6), ("cutout", 8)):
+        for value, is_left in ((most, True), (most + 1, False)):
+            change = Augment(**{field: value})
+            changed = augment(images, rows, change, seed=0, epoch=0)
+            assert changed.any(axis=(1, 2, 3)).all() == is_left
+            text = toml(size=(9, 7, 1), training=f"[training.augment]\n{field} = {value}\n")
+            if is_left:
+                parse_spec(text, "example.toml")
+            else:
+                assert problem(text).endswith(f"allowed: 0 to {most}")
 
 
 def test_it_must_be_a_table():

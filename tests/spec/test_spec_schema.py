@@ -106,6 +106,8 @@ BAD = {
     "a reserved name": conv(name="forward"),
     "a keyword for a name": conv(name="class"),
     "a name that ends in a role": conv(name="my_kernel"),
+    "a name that begins as a branch's": conv(name="branch1_conv"),
+    "a name that begins as a shortcut's": conv(name="shortcut"),
     "a spec's name with spaces": toml(name="my net"),
     "a long description": toml(head=f'description = "{"x" * 501}"'),
     "a schedule without epochs": toml(training='[training.schedule]\ntype = "step"\nepochs = []\n'),

@@ -60,3 +60,40 @@ ONCE = {
 @pytest.mark.parametrize("layers", ONCE.values(), ids=ONCE.keys())
 def test_a_softmax_with_something_after_it_is_allowed(layers):
     parse(*layers)
+
+
+SIGMOID = layer("activation", function="sigmoid")
+DENSE_SIGMOID = layer("dense", units=3, activation="sigmoid")
+INLINE = '{type = "dense", units = 3, activation = "sigmoid"}'
+BLOCK = f'[[layers]]\ntype = "sequence"\nlayers = [{{type = "dense", units = 4}}, {INLINE}]\n'
+RESIDUAL = '[[layers]]\ntype = "residual"\nbody = [{type = "dense", units = 64}]\n'
+BINARY = '[training]\nloss = "binary_cross_entropy"\n'
+SIGMOIDS = {
+    "before dropout": (FLATTEN, DENSE_SIGMOID, DROPOUT),
+    "before another": (FLATTEN, DENSE_SIGMOID, SIGMOID),
+    "before a linear activation": (FLATTEN, DENSE, SIGMOID, LINEAR),
+    "at the end of a block": (FLATTEN, BLOCK),
+    "behind the sum of a block": (FLATTEN, RESIDUAL + 'activation = "sigmoid"\n'),
+}
+
+
+@pytest.mark.parametrize("layers", SIGMOIDS.values(), ids=SIGMOIDS.keys())
+def test_a_sigmoid_that_binary_cross_entropy_would_apply_again_is_a_mistake(layers):
+    line = problem(toml(*layers, training=BINARY))
+    assert "has already passed through sigmoid, and binary_cross_entropy applies sigmoid" in line
+    parse(*layers, training='[training]\nloss = "mean_squared_error"\n')
+
+
+SIGMOID_ONCE = {
+    "at the end": (FLATTEN, DENSE_SIGMOID),
+    "at the end, as a layer": (FLATTEN, DENSE, SIGMOID),
+    "within, when weights follow": (FLATTEN, DENSE_SIGMOID, DENSE),
+    "within and at the end": (FLATTEN, DENSE_SIGMOID, DENSE_SIGMOID),
+    "in a block, when weights follow": (FLATTEN, BLOCK, DENSE),
+    "not at all": (FLATTEN, DENSE),
+}
+
+
+@pytest.mark.parametrize("layers", SIGMOID_ONCE.values(), ids=SIGMOID_ONCE.keys())
+def test_a_sigmoid_that_is_the_last_thing_or_lies_within_is_allowed(layers):
+    parse(*layers, training=BINARY)

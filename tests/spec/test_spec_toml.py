@@ -41,12 +41,24 @@ def test_nesting_of_any_depth_is_refused_in_a_short_line(start):
             assert all(len(line) < 200 for line in problems(text))
 
 
+def units(value: str) -> str:
+    return toml(FLATTEN, f"[[layers]]\ntype = 'dense'\nunits = {value}\n")
+
+
 @pytest.mark.parametrize(
-    "value", ["9223372036854775808", "-9223372036854775809", "9" * 5000, "0x" + "f" * 5000]
+    "value", ["9223372036854775808", "-9223372036854775809", "0x" + "f" * 5000]
 )
-def test_an_integer_beyond_what_toml_allows_is_refused(value):
-    text = toml(FLATTEN, f"[[layers]]\ntype = 'dense'\nunits = {value}\n")
-    assert problem(text) == "not valid TOML: an integer of more than 64 bits"
+def test_an_integer_beyond_what_toml_allows_is_refused_by_its_path(value):
+    line = "an integer of more than 64 bits, which TOML has not"
+    assert problem(units(value)) == f"layers[1].units: {line}"
+    assert problems(f"x = [1, {value}]\n" + units(value)) == [
+        f"x[1]: {line}",
+        f"layers[1].units: {line}",
+    ]
+
+
+def test_an_integer_of_thousands_of_digits_is_refused():
+    assert problem(units("9" * 5000)) == "not valid TOML: an integer of more than 64 bits"
 
 
 def test_the_largest_integer_of_toml_is_only_out_of_range():

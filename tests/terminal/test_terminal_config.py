@@ -180,7 +180,7 @@ def test_a_file_that_cannot_be_read_is_one_message(here, content, message):
             '[matrix]\nmodels = ["m5"]\ndatasets = ["mnist", "cifra10"]',
             "matrix.datasets[1]: unknown dataset 'cifra10'; known: ",
         ),
-        ("[matrix]\nseeds = 99999999999999999999999", "an integer of more than 64 bits"),
+        ("[matrix]\nseeds = 99999999999999999999999", "matrix.seeds: an integer of more than 64"),
     ],
     ids=lambda text: text[:40],
 )

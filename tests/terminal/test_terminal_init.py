@@ -114,11 +114,15 @@ def shape_of(dataset: str) -> tuple[int, ...]:
     return tuple(map(int, dataset.split(":")[1].split("x"))) if ":" in dataset else ()
 
 
-def test_the_data_that_are_named_for_another_shape_fit_it(harness):
-    command = shlex.split(harness("init", "r.toml", "--model", "resnet-20").out)
-    assert command[-1] == "synthetic:32x32x3:10:2048"
-    spec = load_spec("r.toml")
-    check_images(spec, infer(spec).output_shape[0], data.load(command[-1]))
+@pytest.mark.parametrize(
+    ("model", "dataset"),
+    [("resnet-20", "synthetic:32x32x3:10:2048"), ("m5", "synthetic:32000x1:10:2048")],
+)
+def test_the_data_that_are_named_for_another_shape_fit_it(harness, model, dataset):
+    command = shlex.split(harness("init", "r.toml", "--model", model).out)
+    assert command[-1] == dataset
+    spec, (start, _, _) = load_spec("r.toml"), command[-1].rpartition(":")
+    check_images(spec, infer(spec).output_shape[0], data.load(f"{start}:10"))  # of fewer
 
 
 def test_a_file_that_is_there_is_replaced_by_force_only(harness, here):
