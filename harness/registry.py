@@ -196,9 +196,13 @@ def _described(
 
 def _info(item: Mapping[str, Any]) -> BackendInfo:
     """Return what a process described; one of another harness may say more, or less."""
-    known = {name: item[name] for name in item if name in BackendInfo.__dataclass_fields__}
-    tuples = {name: tuple(known[name]) for name in ("missing", "precisions") if name in known}
-    return BackendInfo(**known | tuples)
+    tuples = ("missing", "precisions")
+    known = {
+        name: tuple(value) if name in tuples else value
+        for name, value in item.items()
+        if name in BackendInfo.__dataclass_fields__
+    }
+    return BackendInfo(**known)
 
 
 def print_description(target: str) -> None:
