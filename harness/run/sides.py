@@ -15,7 +15,9 @@ from harness import registry
 from harness.errors import UsageError
 from harness.machine import commit
 from harness.run.cell import Side
+from harness.run.checked import network_hash
 from harness.run.checkout import checkout, paths_of
+from harness.run.folder import now
 from harness.run.pairs import Contestant, PairBench
 
 
@@ -120,8 +122,10 @@ def provenance(bench: PairBench, wanted: Sequence[Wanted]) -> dict[str, Any]:
             }
             for side in wanted
         },
+        "finished_at": now(),
         "model": plan.spec.name,
         "model_hash": plan.spec.hash,
+        "network_hash": network_hash(plan.spec),
         "dataset": shared.dataset.name,
         "dataset_hash": shared.dataset.hash,
         "device": plan.device,
