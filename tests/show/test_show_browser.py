@@ -208,9 +208,10 @@ def test_models_and_devices_are_filtered_too(show):
     articles, gpu = visible(browser, "article"), visible(browser, "main [data-device=gpu]")
     assert articles == 6
     assert gpu > 0
+    assert visible(browser, "section[data-model=googlenet]") == 1, "its course over time"
     box(browser, "googlenet").click()
     assert visible(browser, "article") == 4
-    assert visible(browser, "article[data-model=googlenet]") == 0
+    assert visible(browser, "[data-model=googlenet]") == 0
     box(browser, "gpu").click()
     assert visible(browser, "main [data-device=gpu]") == 0
     assert visible(browser, "main [data-device=cpu]") > 0
@@ -259,6 +260,14 @@ return [...document.querySelectorAll("body *")].filter((item) => {
 """
 
 
+@pytest.mark.parametrize(("width", "stays"), [(375, False), (1440, True)])
+def test_filters_stay_in_sight_where_they_leave_room_for_the_rest(show, width, stays):
+    browser = show("many", width)
+    browser.execute_script("window.scrollTo(0, 2000)")
+    bottom = "return document.querySelector('.bar').getBoundingClientRect().bottom"
+    assert (browser.execute_script(bottom) > 0) == stays
+
+
 @pytest.mark.parametrize("name", ["one", "many", "bad"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_window_even_with_everything_open(show, name, width):
@@ -284,7 +293,9 @@ return [paper, items.map((item) => {
   return [ratio, item.className, item.tagName];
 })];
 """
-TEXTS = "h1, h3, h4, p, .row .value, .row .name, .end, .gx em, .gy em, .grid em, td, th, dd, a, li"
+TEXTS = (
+    "h1, h2, h3, h4, p, .row .value, .row .name, .end, .gx em, .gy em, .grid em, td, th, dd, a, li"
+)
 
 
 @pytest.mark.parametrize(("scheme", "darkest", "lightest"), [("light", 0.9, 1), ("dark", 0, 0.05)])

@@ -50,7 +50,7 @@ def find_checks(places: Sequence[Path]) -> list[Report]:
             report = json.loads(path.read_text(encoding="utf-8"))
             remarks(report)  # what has all that these need is a report
             found.append({"finished_at": "", **report})
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             continue
     return sorted(found, key=lambda report: str(report["finished_at"]), reverse=True)
 
