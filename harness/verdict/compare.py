@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.errors import UsageError, did_you_mean
 from harness.run.figures import median_interval
+from harness.spec.start import typed_as
 from harness.verdict.accuracy import judge_accuracy
 from harness.verdict.files import CellKey, Run, RunCell, is_figure, read_side
 from harness.verdict.judge import ALPHA, Judgement, Limits, Verdict, judge, planned
@@ -239,7 +240,7 @@ def ab_command(key: CellKey, measure: str, old: RunCell, new: RunCell) -> str:
     name = f"{key.backend}@{key.variant}" if key.variant else key.backend
     words = ["python", "-m", "harness", "ab", name, name]
     for option, value, usual in (
-        ("--model", key.model, ""),
+        ("--model", typed_as(key.model), ""),
         ("--dataset", key.dataset, ""),
         ("--batch-size", key.batch_size, ""),
         ("--device", key.device, "cpu"),

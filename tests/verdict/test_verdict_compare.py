@@ -61,7 +61,7 @@ def test_two_single_runs_never_prove_a_regression_and_the_command_that_would_is_
     assert finding.verdict == "INCONCLUSIVE"
     assert finding.judgement.ratio == pytest.approx(10, rel=0.05)
     assert finding.within is not None
-    assert "python -m harness ab torch torch --model small --dataset digits" in finding.detail
+    assert "python -m harness ab torch torch --model small.toml --dataset digits" in finding.detail
     assert code(old, new, "--fail-on", "train:2.5%")[0] == 3
     assert code(old, new, "--fail-on", "train:2.5%", "--inconclusive-ok")[0] == 0
 

@@ -6,7 +6,7 @@ import shlex
 
 from harness.show.answer import ratios
 from harness.show.gather import Case
-from harness.spec import library
+from harness.spec.start import typed_as
 
 PROGRAM = ("python", "-m", "harness")
 
@@ -37,12 +37,12 @@ def to_compare(case: Case) -> str:
 
 
 def _model(case: Case) -> list[str]:
-    """Return `--model` as the run was given it; else what a file of that name would be called."""
-    words, name = _ran(case), str(case.first("model"))
+    """Return `--model` as the run was given it; else by the name."""
+    words = _ran(case)
     for option in ("--model", "-m"):
         if option in words[:-1]:
             return ["--model", words[words.index(option) + 1]]
-    return ["--model", name if name in library() else f"{name}.toml"]
+    return ["--model", typed_as(str(case.first("model")))]
 
 
 def _dataset(case: Case) -> list[str]:
