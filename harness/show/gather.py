@@ -22,7 +22,12 @@ from harness.spec import Spec, library, load_spec, parse_spec_json
 
 SETTING = ("model", "dataset", "batch_size", "precision", "environment", "threads", "epochs")
 PLACE = ("dataset_hash", "machine_key")
-MACHINE = ("command", "cpu", "memory_bytes", "system", "python", "harness")  # what a page asks for
+# What a page asks of machine.json, and what that is; anything else there is as if it were not.
+MACHINE: dict[str, type] = {
+    **dict.fromkeys(("command", "cpu", "cpu_generation", "system", "python", "harness"), str),
+    **dict.fromkeys(("cpus_available", "memory_bytes"), int),
+    **dict.fromkeys(("gpus", "peaks"), list),
+}
 PLAIN = {"precision": "float32", "environment": "tuned"}  # not worth saying
 
 
@@ -189,7 +194,11 @@ def read_run(folder: Path) -> Run:
         run.samples = _whole(read_rows(folder / "samples.csv"), SAMPLE_COLUMNS)
     except UsageError as error:
         run.remarks.append(f"No single measurements: {error}")
-    run.machine = dict.fromkeys(MACHINE) | _read_json(folder / "machine.json")
+    machine = _read_json(folder / "machine.json")
+    run.machine = {
+        name: machine[name] if isinstance(machine.get(name), kind) else None
+        for name, kind in MACHINE.items()
+    }
     run.spec = _read_spec(folder / "spec.json")
     for path in sorted(folder.glob("models/*.py")):
         run.sources[path.stem] = path.read_text(encoding="utf-8", errors="replace")

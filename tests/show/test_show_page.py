@@ -215,6 +215,16 @@ def test_a_page_is_made_of_what_is_left(results, missing):
     assert found.classed("summary")
 
 
+@pytest.mark.parametrize("damage", [5, "many", [3], {"a": 1}, True, None, 10**400], ids=str)
+def test_what_a_machine_s_file_has_of_another_type_is_left_out(results, damage):
+    names = json.loads((results / "machine.json").read_text())
+    text = json.dumps(dict.fromkeys((*names, "peaks", "cpu_generation"), damage))
+    (results / "machine.json").write_text(text)
+    _, found = shown(results)
+    assert found.open == []
+    assert found.classed("summary")
+
+
 def test_a_page_is_made_of_the_least_that_a_summary_may_hold(tmp_path):
     (tmp_path / "summary.csv").write_text(
         "run_id,status,backend,device,seed\nx,failed,torch,cpu,0\n"

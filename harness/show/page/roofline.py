@@ -139,9 +139,8 @@ def _roof_key(device: str) -> Key:
 
 def _known_peaks(case: Case) -> dict[str, Peaks]:
     """Return what was measured of each device; what is damaged is left out."""
-    content = case.run.machine.get("peaks")
     found = {}
-    for one in content if isinstance(content, list) else []:
+    for one in case.run.machine.get("peaks") or []:
         try:
             peaks = from_json(one)
             figures = [peaks.flops, *(rate for _, rate in peaks.bandwidths)]

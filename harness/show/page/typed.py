@@ -52,7 +52,7 @@ def _dataset(case: Case) -> list[str]:
 def _ran(case: Case) -> list[str]:
     """Return the words of the command that was run, `--option=value` as two; none of a matrix."""
     try:
-        words = shlex.split(str(case.run.machine.get("command") or ""))
+        words = shlex.split(case.run.machine.get("command") or "")
     except ValueError:  # a quotation that does not end
         return []
     words = words[words.index("-m") + 2 :] if "-m" in words else words
