@@ -7,7 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from show_results import HOSTILE, write_results
+from show_results import (
+    HOSTILE,
+    PEAKS,
+    beside_limit,
+    change_machine,
+    spec_of,
+    verdict_on,
+    write_results,
+)
 
 from harness.run.folder import read_rows
 from harness.show.page.build import write_report
@@ -44,7 +52,12 @@ def pages(tmp_path_factory):
     place = tmp_path_factory.mktemp("pages")
     speeds = {"tensorflow": 2000.0, "torch": 1000.0, "flax": 500.0}
     wrong = {"equivalent": False, "equivalence_difference": 0.25, "equivalence_where": "logits"}
-    one = write_results(place / "one", speeds, seeds=2, changes={"flax": wrong})
+    columns = beside_limit(speeds, 4000.0)
+    columns["flax"] |= wrong
+    one = write_results(place / "one", speeds, seeds=2, changes=columns)
+    change_machine(one, peaks=[PEAKS])
+    (one / "ab").mkdir()
+    (one / "ab" / "verdict.json").write_text(json.dumps(verdict_on(spec_of())))
     (one / "models" / "mnist_1conv_torch.py").write_text("x = 1  # " + "long " * 80 + "\n")
     for number, model in enumerate(["mnist-1conv", "resnet-20", "googlenet"]):
         started = f"2026-0{number + 1}-01T00:00:00+00:00"

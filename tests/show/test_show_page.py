@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from show_results import BASELINES, BATCH, HOSTILE, spec_of, write_results
+from show_results import BASELINES, BATCH, HOSTILE, change_machine, spec_of, write_results
 
 from harness.run.checked import network_hash
 from harness.show.gather import gather, read_run
@@ -215,7 +215,9 @@ def test_a_page_is_made_of_what_is_left(results, missing):
     assert found.classed("summary")
 
 
-@pytest.mark.parametrize("damage", [5, "many", [3], {"a": 1}, True, None, 10**400], ids=str)
+@pytest.mark.parametrize(
+    "damage", [5, "many", [3], {"a": 1}, True, None, 10**400], ids=lambda value: str(value)[:9]
+)
 def test_what_a_machine_s_file_has_of_another_type_is_left_out(results, damage):
     names = json.loads((results / "machine.json").read_text())
     text = json.dumps(dict.fromkeys((*names, "peaks", "cpu_generation"), damage))
@@ -404,10 +406,8 @@ def test_no_level_of_headings_is_left_out(tmp_path, names):
 
 def test_commands_on_the_page_are_of_the_file_that_was_run(tmp_path):
     folder = write_results(tmp_path / "run", batch_size=BATCH)
-    machine = json.loads((folder / "machine.json").read_text())
     ran = f"python -m harness run --model=nets/mine.toml -d digits --batch-size {BATCH}"
-    (folder / "machine.json").write_text(json.dumps({**machine, "command": ran}))
-    _, found = shown(folder)
+    _, found = shown(change_machine(folder, command=ran))
     assert "python -m harness check --backend all --model nets/mine.toml" in found.words
     assert (
         "python -m harness ab tensorflow torch --model nets/mine.toml --dataset digits "
@@ -426,18 +426,14 @@ def test_commands_on_the_page_are_of_the_file_that_was_run(tmp_path):
 )
 def test_without_a_file_in_the_command_it_goes_by_the_name(tmp_path, command, model, said):
     folder = write_results(tmp_path / "run", changes=changed(model=model))
-    machine = json.loads((folder / "machine.json").read_text())
-    (folder / "machine.json").write_text(json.dumps({**machine, "command": command}))
-    _, found = shown(folder)
+    _, found = shown(change_machine(folder, command=command))
     assert f"python -m harness ab tensorflow torch {said}" in found.words
 
 
 def test_a_model_that_was_fitted_is_checked_as_fitted_and_not_sent_to_ab(tmp_path):
     folder = write_results(tmp_path / "run")
-    machine = json.loads((folder / "machine.json").read_text())
     ran = "python -m harness run -m resnet-20 -d digits --fit"
-    (folder / "machine.json").write_text(json.dumps({**machine, "command": ran}))
-    _, found = shown(folder)
+    _, found = shown(change_machine(folder, command=ran))
     assert "check --backend all --model resnet-20 --fit --dataset digits" in found.words
     assert "harness ab" not in found.words
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
-from show_results import BATCH, spec_of, write_results
+from show_results import (
+    BATCH,
+    CACHE,
+    MEMORY,
+    PEAK,
+    PEAKS,
+    beside_limit,
+    change_machine,
+    spec_of,
+    write_results,
+)
 
 from harness.show.gather import gather, read_run
 from harness.show.page.build import page
@@ -16,21 +25,6 @@ from harness.spec import training_costs, training_flops
 
 SPEEDS = {"tensorflow": 2000.0, "torch": 1000.0}
 LIMIT = 4000.0
-PEAK, CACHE, MEMORY = 4e11, 8e10, 2e10  # operations, bytes per second
-PEAKS = {
-    "version": 1,
-    "harness": "0.1.0",
-    "machine_key": "abcdef012345",
-    "device": "cpu",
-    "threads": 4,
-    "precision": "float32",
-    "flops": PEAK,
-    "flops_by": "torch convolution 8",
-    "bandwidths": [[2**20, CACHE], [2**29, MEMORY]],
-    "measured_at": "2026-01-01T00:00:00+00:00",
-    "versions": {},
-    "found": {},
-}
 
 
 @pytest.fixture
@@ -38,14 +32,8 @@ def measured(tmp_path):
     """Write results of a machine whose peaks are given, and return their folder."""
 
     def made(peaks):
-        shares = {
-            name: {"limit_images_per_second": LIMIT, "fraction_of_limit": speed / LIMIT}
-            for name, speed in SPEEDS.items()
-        }
-        folder = write_results(tmp_path / "run", SPEEDS, changes=shares)
-        machine = json.loads((folder / "machine.json").read_text())
-        (folder / "machine.json").write_text(json.dumps({**machine, "peaks": peaks}))
-        return folder
+        folder = write_results(tmp_path / "run", SPEEDS, changes=beside_limit(SPEEDS, LIMIT))
+        return change_machine(folder, peaks=peaks)
 
     return made
 

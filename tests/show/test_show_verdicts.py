@@ -5,41 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from show_results import BATCH, HOSTILE, spec_of, write_results
+from show_results import FINDING, HOSTILE, spec_of, verdict_on, write_results
 
-from harness.run.checked import network_hash
 from harness.show.gather import read_run
 from harness.show.page.build import write_report
 from harness.show.page.verdicts import MOST, find_verdicts, verdicts
 
-FINDING = {
-    "cell": "torch → torch [HEAD~1]",
-    "measure": "train",
-    "verdict": "REGRESSED",
-    "detail": "p = 0.0039 after 8 pairs, allowed 0.0078",
-    "pairs": 8,
-    "ratio": 1.1,
-    "low": 1.05,
-    "high": 1.15,
-}
-
 
 def report(**changes):
-    """What `ab` writes, as far as a page needs it, of the network of `write_results`."""
-    return {
-        "title": "torch → torch [HEAD~1]: mnist-1conv, digits, cpu, 2 cores",
-        "findings": [FINDING],
-        "finished_at": "2026-01-03T00:00:00.000+00:00",
-        "network_hash": network_hash(spec_of()),
-        "model_hash": spec_of().hash,
-        "dataset_hash": "d" * 16,
-        "batch_size": BATCH,
-        "precision": "float32",
-        "environment": "tuned",
-        "machine_key": "abcdef012345",
-        "device": "cpu",
-        **changes,
-    }
+    return verdict_on(spec_of(), **changes)
 
 
 @pytest.fixture
