@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -122,8 +123,13 @@ def _deliver(spec: Spec, written: list[Written], output: Path | None, model: str
         text = (as_markdown if suffix == ".md" else as_notebook)(spec, programs, model)
     if output is None:
         print(text, end="")
-    else:
-        _write(output, text)
+        return
+    _write(output, text)
+    following = ""
+    if suffix == ".py" and written[0].is_program:
+        data = "" if take_apart(written[0]).has_data else " data.npz"
+        following = f" Next: python {quote(str(output))}{data}"
+    print(f"Wrote {output}.{following}")
 
 
 def _write_files(spec: Spec, written: list[Written], folder: Path) -> None:

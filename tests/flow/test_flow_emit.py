@@ -40,6 +40,19 @@ def test_several_are_markdown_part_by_part(place):  # noqa: F811
         ast.parse(block.partition("\n```")[0])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-m", "mnist-1conv", "-o", "my net.py"), "Wrote my net.py. Next: python 'my net.py'\n"),
+        (("-m", "small.toml", "-o", "net.py"), "Wrote net.py. Next: python net.py data.npz\n"),
+        (("-m", "small.toml", "-o", "net.md"), "Wrote net.md.\n"),
+    ],
+)
+def test_what_was_written_is_said_and_how_a_program_is_run(place, arguments, said):  # noqa: F811
+    done = harness("emit", "-b", "torch", *arguments)
+    assert (done.returncode, done.stdout) == (0, said), done.stderr
+
+
 @pytest.mark.parametrize("suffix", ["md", "ipynb"])
 def test_commands_in_what_is_written_name_the_file_that_was_given(place, suffix):  # noqa: F811
     done = harness("emit", "-m", "small.toml", "-b", "torch,flax", "-o", f"net.{suffix}")
