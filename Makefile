@@ -18,6 +18,7 @@ help:
 
 run: $(VENV)/installed
 	$(BIN)/python -m harness run --backend all $(ARGS)
+	@echo "Next: source $(BIN)/activate, then python -m harness --help" >&2
 
 # Two runs side by side: the tests of the frameworks, of which XLA's compilation takes most, and all
 # others, which mostly wait for workers to start. 5 is pytest's code for "no test selected".

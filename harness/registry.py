@@ -197,7 +197,7 @@ def _described(
 def _info(item: Mapping[str, Any]) -> BackendInfo:
     """Return what a process described; one of another harness may say more, or less."""
     tuples = ("missing", "precisions")
-    known = {
+    known: dict[str, Any] = {
         name: tuple(value) if name in tuples else value
         for name, value in item.items()
         if name in BackendInfo.__dataclass_fields__

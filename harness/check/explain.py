@@ -97,8 +97,10 @@ class Explained:
     update: Update | None = field(default=None)
 
 
-def choose_nodes(spec: Spec, layer: str | None) -> tuple[Node, ...]:
+def choose_nodes(spec: Spec, layer: str | None, model: str) -> tuple[Node, ...]:
     """Return the layer at a path, or all layers of the block there; None: all of the network.
+
+    `model` is what the user called the spec.
 
     Raises:
         UsageError: there is nothing at that path.
@@ -111,7 +113,7 @@ def choose_nodes(spec: Spec, layer: str | None) -> tuple[Node, ...]:
         shown = ", ".join(paths[:12]) + (", ..." if len(paths) > 12 else "")
         raise UsageError(
             f"--layer {layer!r}: {spec.name!r} has: {shown}.{did_you_mean(str(layer), paths)} "
-            f"Try: python -m harness models {spec.name}"
+            f"Try: python -m harness models {model}"
         )
     return tuple(chosen)
 

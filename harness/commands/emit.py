@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,7 +62,7 @@ def emit(
         if not one.is_program:
             label = one.info.label
             print(f"{label}: has no `script`; this is its source alone", file=sys.stderr)
-    _deliver(chosen_spec, written, output)
+    _deliver(chosen_spec, written, output, model)
 
 
 def _check_output(output: Path | None, count: int) -> None:
@@ -107,8 +108,8 @@ def _sound(written: list[Written], request: str | None) -> list[Written]:
     return [one for one in written if not one.refused]
 
 
-def _deliver(spec: Spec, written: list[Written], output: Path | None) -> None:
-    """Print, or write what the name of the output asks for."""
+def _deliver(spec: Spec, written: list[Written], output: Path | None, model: str) -> None:
+    """Print, or write what the name of the output asks for; `model` is what was typed."""
     from harness.show.dialects import as_markdown, as_notebook, take_apart
 
     if output is not None and _is_folder(output):
@@ -119,11 +120,16 @@ def _deliver(spec: Spec, written: list[Written], output: Path | None) -> None:
         text = written[0].text
     else:
         programs = [take_apart(one) for one in written]
-        text = (as_markdown if suffix == ".md" else as_notebook)(spec, programs)
+        text = (as_markdown if suffix == ".md" else as_notebook)(spec, programs, model)
     if output is None:
         print(text, end="")
-    else:
-        _write(output, text)
+        return
+    _write(output, text)
+    following = ""
+    if suffix == ".py" and written[0].is_program:
+        data = "" if take_apart(written[0]).has_data else " data.npz"
+        following = f" Next: python {quote(str(output))}{data}"
+    print(f"Wrote {output}.{following}")
 
 
 def _write_files(spec: Spec, written: list[Written], folder: Path) -> None:

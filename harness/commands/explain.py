@@ -69,7 +69,7 @@ def explain(
     loaded = data.load(dataset)
     if fit:
         chosen_spec = fit_to(chosen_spec, loaded)
-    nodes = choose_nodes(chosen_spec, layer)
+    nodes = choose_nodes(chosen_spec, layer, model)
     material = real_material(chosen_spec, loaded, seed)
     chosen, _, known = registry.choose(backend, plugin or [])
     if len(chosen) > 1 and (backend or plugin) and backend != "all":

@@ -39,12 +39,27 @@ def beside_limit(limit: float, speed: float | None) -> dict[str, float | None]:
     return {"limit_images_per_second": limit, "fraction_of_limit": share}
 
 
+def training_intensity(spec: Spec, precision: Precision) -> float:
+    """Return the operations of a training step for each byte that it moves at least.
+
+    0 where nothing is multiplied. It is the abscissa of the roofline model's own drawing.
+    """
+    costs, size = training_costs(spec), spec.training.batch_size
+    moved = sum(_traffic(cost, size, precision) for cost in costs)
+    return size * sum(cost.flops for cost in costs) / moved if moved else 0.0
+
+
 def least_seconds(costs: Iterable[Cost], batch_size: int, peaks: Peaks) -> float:
     """Return the sum over `costs` of the longer of both: of computing, and of moving bytes."""
-    value_bytes, parameter_bytes = BYTES[peaks.precision]
     seconds = 0.0
     for cost in costs:
-        traffic = batch_size * value_bytes * cost.values + parameter_bytes * cost.parameters
+        traffic = _traffic(cost, batch_size, peaks.precision)
         computing = batch_size * cost.flops / peaks.flops
         seconds += max(computing, traffic / peaks.bandwidth(traffic))
     return seconds
+
+
+def _traffic(cost: Cost, batch_size: int, precision: Precision) -> int:
+    """Return the bytes of one cost for a whole batch."""
+    value_bytes, parameter_bytes = BYTES[precision]
+    return batch_size * value_bytes * cost.values + parameter_bytes * cost.parameters

@@ -16,8 +16,10 @@ from harness.contract import Precision
 from harness.errors import UsageError, WorkerError, did_you_mean
 from harness.machine import commit
 from harness.run.cell import Side
+from harness.run.checked import network_hash
 from harness.run.checkout import checkout, paths_of
 from harness.run.environment import Environment
+from harness.run.folder import now
 from harness.run.pairs import Contestant, PairBench
 
 # Those of the command that a side may have for itself: what it computes stays the same.
@@ -171,8 +173,10 @@ def provenance(bench: PairBench, wanted: Sequence[Wanted]) -> dict[str, Any]:
             }
             for side in wanted
         },
+        "finished_at": now(),
         "model": plan.spec.name,
         "model_hash": plan.spec.hash,
+        "network_hash": network_hash(plan.spec),
         "dataset": shared.dataset.name,
         "dataset_hash": shared.dataset.hash,
         "device": plan.device,

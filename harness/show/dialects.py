@@ -9,6 +9,7 @@ import ast
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from harness.run.scripts import Written
@@ -103,10 +104,13 @@ def _names(statement: ast.stmt) -> list[str]:
     return []
 
 
-def as_markdown(spec: Spec, programs: Sequence[Program]) -> str:
-    """Return the programs part by part, with what each framework has otherwise."""
+def as_markdown(spec: Spec, programs: Sequence[Program], model: str) -> str:
+    """Return the programs part by part, with what each framework has otherwise.
+
+    `model` is what the user called the spec: a name, or the file that commands have to be given.
+    """
     names = ", ".join(program.title for program in programs)
-    lines = [f"# {spec.name} in {names}", "", introduction(spec), "", "## What differs"]
+    lines = [f"# {spec.name} in {names}", "", introduction(spec, model), "", "## What differs"]
     for program in programs:
         lines += ["", f"### {program.title}", "", _bullets(program.notes)]
     for key, title in TITLES.items():
@@ -118,17 +122,17 @@ def as_markdown(spec: Spec, programs: Sequence[Program]) -> str:
             if key not in ALIKE:
                 lines += ["", f"### {program.title}"]
             lines += ["", "```python", program.parts[key], "```"]
-    return "\n".join([*lines, "", *_commands(spec, programs)]) + "\n"
+    return "\n".join([*lines, "", *_commands(spec, programs, model)]) + "\n"
 
 
-def introduction(spec: Spec) -> str:
+def introduction(spec: Spec, model: str) -> str:
     """Say what the network is, and in what its programs agree."""
     network = infer(spec)
     sides, outputs = "x".join(map(str, spec.input)), network.output_shape[0]
     return (
         f"From {sides} values to {outputs}, with {network.parameter_count:,} parameters. "
         "From the same weights and the same batches all compute the same losses, which "
-        f"`python -m harness check --model {spec.name}` proves: they differ in how it is said."
+        f"`python -m harness check --model {quote(model)}` proves: they differ in how it is said."
     )
 
 
@@ -138,11 +142,11 @@ def _bullets(notes: str) -> str:
     return "\n".join(line for line in kept if not line.startswith("    ")) or notes
 
 
-def _commands(spec: Spec, programs: Sequence[Program]) -> list[str]:
+def _commands(spec: Spec, programs: Sequence[Program], model: str) -> list[str]:
     lines = ["## Run them", "", "```sh"]
     for program in programs:
         file = program.written.file(spec)
-        lines.append(f"python -m harness emit --model {spec.name} -b {program.label} -o {file}")
+        lines.append(f"python -m harness emit --model {quote(model)} -b {program.label} -o {file}")
     lines += [
         f"python {program.written.file(spec)}{'' if program.has_data else ' data.npz'}"
         for program in programs
@@ -151,9 +155,12 @@ def _commands(spec: Spec, programs: Sequence[Program]) -> list[str]:
     return [*lines, "```"]
 
 
-def as_notebook(spec: Spec, programs: Sequence[Program]) -> str:
-    """Return a notebook in format 4.5: for each framework notes, code by parts, and a training."""
-    text = f"# {spec.name}\n\n{introduction(spec)}"
+def as_notebook(spec: Spec, programs: Sequence[Program], model: str) -> str:
+    """Return a notebook in format 4.5: for each framework notes, code by parts, and a training.
+
+    `model` is as in `as_markdown`.
+    """
+    text = f"# {spec.name}\n\n{introduction(spec, model)}"
     if len(programs) > 1:
         text += (
             "\n\nEvery framework's section can be run by itself, and gives the names of the one "

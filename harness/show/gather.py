@@ -15,12 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.run.checked import network_hash
 from harness.run.folder import SAMPLE_COLUMNS, SUMMARY_COLUMNS, is_own, read_rows
 from harness.show.table import Line, Row, label_of, lines_of
 from harness.spec import Spec, library, load_spec, parse_spec_json
 
 SETTING = ("model", "dataset", "batch_size", "precision", "environment", "threads", "epochs")
-MACHINE = ("command", "cpu", "memory_bytes", "system", "python", "harness")  # what a page asks for
+PLACE = ("dataset_hash", "machine_key")
+# What a page asks of machine.json, and what that is; anything else there is as if it were not.
+MACHINE: dict[str, type] = {
+    **dict.fromkeys(("command", "cpu", "cpu_generation", "system", "python", "harness"), str),
+    **dict.fromkeys(("cpus_available", "memory_bytes"), int),
+    **dict.fromkeys(("gpus", "peaks"), list),
+}
 PLAIN = {"precision": "float32", "environment": "tuned"}  # not worth saying
 
 
@@ -46,7 +53,8 @@ class Run:
         """Its rows by what was asked of all backends alike."""
         found: dict[tuple[Any, ...], list[Row]] = {}
         for row in self.rows:
-            found.setdefault(tuple(row[name] for name in SETTING), []).append(row)
+            if row["status"] != "skipped":  # of such a row nothing is known
+                found.setdefault(tuple(row[name] for name in SETTING), []).append(row)
         several = len(found) > 1  # samples do not say to which of them they belong
         return [Case(self, own, [] if several else self.samples) for own in found.values()]
 
@@ -93,8 +101,18 @@ class Case:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What must be alike for two runs to be of the same thing."""
-        return (*(self.first(name) for name in SETTING), self.first("machine_key"))
+        """What must be alike for two runs to be of the same thing.
+
+        Names are not enough: a file may have been changed from one run to the next.
+        """
+        return tuple(self.first(name) for name in (*SETTING, "model_hash", *PLACE))
+
+    @property
+    def key_of_any_batch(self) -> tuple[Any, ...]:
+        """What must be alike for two runs to differ in the batch size alone, if at all."""
+        network = network_hash(self.spec) if self.spec is not None else ""
+        setting = (name for name in SETTING if name != "batch_size")
+        return (network, *(self.first(name) for name in (*setting, *PLACE)))
 
     @property
     def title(self) -> str:
@@ -163,18 +181,25 @@ def read_run(folder: Path) -> Run:
     """Return what lies in a results folder; a page of a stranger's shows nothing from elsewhere.
 
     Raises:
-        UsageError: there is no summary, or no row in it, or it is a link out of the folder.
+        UsageError: there is no summary, or no row in it of what was not skipped, or it is a link
+            out of the folder.
 
     """
     rows = _whole(read_rows(_own(folder, "summary.csv")), SUMMARY_COLUMNS)
     if not rows:
         raise UsageError(f"{folder / 'summary.csv'} holds no rows. Try: another folder")
+    if all(row["status"] == "skipped" for row in rows):
+        raise UsageError(f"{folder / 'summary.csv'}: all was skipped. Try: another folder")
     run = Run(folder, rows)
     try:
         run.samples = _whole(read_rows(_own(folder, "samples.csv")), SAMPLE_COLUMNS)
     except UsageError as error:
         run.remarks.append(f"No single measurements: {error}")
-    run.machine = dict.fromkeys(MACHINE) | _read_json(folder)
+    machine = _read_json(folder)
+    run.machine = {
+        name: machine[name] if isinstance(machine.get(name), kind) else None
+        for name, kind in MACHINE.items()
+    }
     run.spec = _read_spec(folder)
     for path in sorted(folder.glob("models/*.py")):
         if is_own(folder, path):

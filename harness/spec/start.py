@@ -40,3 +40,12 @@ def starting_spec(name: str, model: str | None = None) -> str:
 def name_from(stem: str) -> str:
     """Return what a spec in a file `stem`.toml is called: lower case, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:64].strip("-") or "my-net"
+
+
+def typed_as(name: str) -> str:
+    """Return what `--model` takes for a spec called `name`: a file, if the library has none such.
+
+    It is the file that `init` would have written it to, which is a guess where nothing is known but
+    the name.
+    """
+    return name if name in library() else f"{name}.toml"

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.errors import UsageError, did_you_mean
 from harness.run.figures import median_interval
-from harness.spec import library
+from harness.spec.start import typed_as
 from harness.verdict.accuracy import judge_accuracy
 from harness.verdict.files import CellKey, Run, RunCell, is_figure, read_side
 from harness.verdict.judge import ALPHA, Judgement, Limits, Verdict, judge, planned
@@ -267,10 +267,8 @@ def ab_command(key: CellKey, measure: str, old: RunCell, new: RunCell) -> str:
 
 def _model(key: CellKey, cell: RunCell) -> str:
     """Return what `--model` takes: one that is not of the library lies beside the results."""
-    if key.model in library():
-        return key.model
-    kept = cell.folder / "spec.json"
-    return str(kept) if kept.exists() else f"{key.model}.toml"
+    named, kept = typed_as(key.model), cell.folder / "spec.json"
+    return str(kept) if named != key.model and kept.exists() else named
 
 
 def _by_seed(cells: Sequence[RunCell]) -> dict[Any, float]:

@@ -188,6 +188,9 @@ def test_what_is_no_command_of_the_harness_is_known_too(command, monkeypatch):
             assert set(names) <= set(" ".join(phony).split())
         case ("pip", "install", *wanted):
             check_requirements([one for one in wanted if one not in ("-e", "-c")])
+        case ("source", script):  # of the environment that `make run` makes
+            (place,) = re.findall(r"^VENV \?= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert script == f"{place}/bin/activate"
         case ("harness", option):
             assert option in [name for one in get_command(app).params for name in one.opts]
         case ("python", "-m", "pytest", *rest):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 
@@ -37,6 +38,30 @@ def test_several_are_markdown_part_by_part(place):  # noqa: F811
         assert part.count("```python") == (1 if "Data" in title else 2)
     for block in done.stdout.split("```python\n")[1:]:
         ast.parse(block.partition("\n```")[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-m", "mnist-1conv", "-o", "my net.py"), "Wrote my net.py. Next: python 'my net.py'\n"),
+        (("-m", "small.toml", "-o", "net.py"), "Wrote net.py. Next: python net.py data.npz\n"),
+        (("-m", "small.toml", "-o", "net.md"), "Wrote net.md.\n"),
+    ],
+)
+def test_what_was_written_is_said_and_how_a_program_is_run(place, arguments, said):  # noqa: F811
+    done = harness("emit", "-b", "torch", *arguments)
+    assert (done.returncode, done.stdout) == (0, said), done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["md", "ipynb"])
+def test_commands_in_what_is_written_name_the_file_that_was_given(place, suffix):  # noqa: F811
+    done = harness("emit", "-m", "small.toml", "-b", "torch,flax", "-o", f"net.{suffix}")
+    assert done.returncode == 0, done.stderr
+    text = (place / f"net.{suffix}").read_text()
+    commands = re.findall(r"python -m harness (\w+) --model ([\w.-]+)", text)
+    assert set(commands) == {("check", "small.toml")} | (
+        {("emit", "small.toml")} if suffix == "md" else set()
+    )
 
 
 def test_a_notebook_has_whole_programs_in_its_cells(place):  # noqa: F811
@@ -143,7 +168,7 @@ def test_one_layer_alone(place):  # noqa: F811
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("-l", "dense9"), "Did you mean 'dense1'?"),
+        (("-l", "dense9"), "Did you mean 'dense1'? Try: python -m harness models small.toml"),
         (("-b", "pytorch"), "unknown backend 'pytorch'"),
         (("-b", "twin,wrong"), "allowed: one. Try: -b twin"),
         (("-b", "numpy"), "it differentiates by hand"),

@@ -13,10 +13,15 @@ from harness.contract import Setting
 from harness.machine import describe_machine
 from harness.registry import BackendInfo
 from harness.run import peaks as module
-from harness.run.limit import least_seconds, prediction_limit, training_limit
+from harness.run.limit import (
+    least_seconds,
+    prediction_limit,
+    training_intensity,
+    training_limit,
+)
 from harness.run.listener import Listener
 from harness.run.peaks import Peaks, as_json, find_peaks, known_peaks, peaks_file
-from harness.spec import Cost, load_spec, training_costs, training_flops
+from harness.spec import Cost, load_spec, parse_spec, training_costs, training_flops
 
 PEAKS = Peaks(
     machine_key=describe_machine()["machine_key"],
@@ -87,6 +92,32 @@ def test_with_boundless_operations_it_is_the_bandwidth_over_the_bytes():
 def test_a_small_batch_pays_for_its_parameters():
     spec = load_spec("mnist-2conv")
     assert prediction_limit(spec, 1, PEAKS) < prediction_limit(spec, 128, PEAKS)
+
+
+DENSE = """name = "dense"
+input = [2, 2, 1]
+layers = [{{type = "flatten"}}, {{type = "dense", units = 2}}]
+[training]
+batch_size = {size}
+optimizer = {{type = "sgd", learning_rate = 0.1}}
+"""
+
+
+@pytest.mark.parametrize("size", [1, 10])
+@pytest.mark.parametrize(("precision", "width"), [("float32", 4), ("float64", 8)])
+def test_the_intensity_of_a_step_is_that_counted_by_hand(size, precision, width):
+    """4 values in, 2 out: 16 operations there and 16 back, of which each way moves 4 + 2 values.
+
+    The 10 parameters are read, their gradients written; then both are read, and the former written.
+    """
+    spec = parse_spec(DENSE.format(size=size), "dense")
+    moved = width * (size * (6 + 6) + 10 + 10 + 30)
+    assert training_intensity(spec, precision) == pytest.approx(size * 32 / moved)
+
+
+def test_a_network_without_products_has_no_intensity():
+    spec = parse_spec('name = "x"\ninput = [2, 2, 1]\nlayers = [{type = "flatten"}]', "x")
+    assert training_intensity(spec, "float32") == 0
 
 
 def keep(peaks: Peaks = PEAKS, **changes: object) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.run.checked import network_hash
 from harness.run.folder import ResultsFolder
 from harness.spec import Spec, infer, load_spec
 
@@ -70,6 +71,69 @@ MACHINE = {
     "harness": "0.1.0",
     "command": "python -m harness run --backend all",
 }
+
+
+# What a run notes of such a machine's limits: operations and bytes per second.
+PEAK, CACHE, MEMORY = 4e11, 8e10, 2e10
+PEAKS = {
+    "version": 1,
+    "harness": "0.1.0",
+    "machine_key": "abcdef012345",
+    "device": "cpu",
+    "threads": 4,
+    "precision": "float32",
+    "flops": PEAK,
+    "flops_by": "torch convolution 8",
+    "bandwidths": [[2**20, CACHE], [2**29, MEMORY]],
+    "measured_at": "2026-01-01T00:00:00+00:00",
+    "versions": {},
+    "found": {},
+}
+
+
+def beside_limit(speeds: Mapping[str, float], limit: float) -> dict[str, dict[str, float]]:
+    """Columns by backend: a limit in images per second, and the share of it that was reached."""
+    return {
+        name: {"limit_images_per_second": limit, "fraction_of_limit": speed / limit}
+        for name, speed in speeds.items()
+    }
+
+
+def change_machine(folder: Path, **facts: Any) -> Path:
+    """Change what a folder says of its machine."""
+    path = folder / "machine.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    return folder
+
+
+FINDING = {
+    "cell": "torch → torch [HEAD~1]",
+    "measure": "train",
+    "verdict": "REGRESSED",
+    "detail": "p = 0.0039 after 8 pairs, allowed 0.0078",
+    "pairs": 8,
+    "ratio": 1.1,
+    "low": 1.05,
+    "high": 1.15,
+}
+
+
+def verdict_on(spec: Spec, **changes: Any) -> dict[str, Any]:
+    """What `ab` writes, as far as a page needs it, of the network and data of `write_results`."""
+    return {
+        "title": "torch → torch [HEAD~1]: mnist-1conv, digits, cpu, 2 cores",
+        "findings": [FINDING],
+        "finished_at": "2026-01-03T00:00:00.000+00:00",
+        "network_hash": network_hash(spec),
+        "model_hash": spec.hash,
+        "dataset_hash": "d" * 16,
+        "batch_size": BATCH,
+        "precision": "float32",
+        "environment": "tuned",
+        "machine_key": "abcdef012345",
+        "device": "cpu",
+        **changes,
+    }
 
 
 def cell_of(name: str, device: str = "cpu") -> dict[str, Any]:

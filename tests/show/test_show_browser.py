@@ -7,7 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from show_results import HOSTILE, write_results
+from show_results import (
+    HOSTILE,
+    PEAKS,
+    beside_limit,
+    change_machine,
+    spec_of,
+    verdict_on,
+    write_results,
+)
 
 from harness.run.folder import read_rows
 from harness.show.page.build import write_report
@@ -44,7 +52,12 @@ def pages(tmp_path_factory):
     place = tmp_path_factory.mktemp("pages")
     speeds = {"tensorflow": 2000.0, "torch": 1000.0, "flax": 500.0}
     wrong = {"equivalent": False, "equivalence_difference": 0.25, "equivalence_where": "logits"}
-    one = write_results(place / "one", speeds, seeds=2, changes={"flax": wrong})
+    columns = beside_limit(speeds, 4000.0)
+    columns["flax"] |= wrong
+    one = write_results(place / "one", speeds, seeds=2, changes=columns)
+    change_machine(one, peaks=[PEAKS])
+    (one / "ab").mkdir()
+    (one / "ab" / "verdict.json").write_text(json.dumps(verdict_on(spec_of())))
     (one / "models" / "mnist_1conv_torch.py").write_text("x = 1  # " + "long " * 80 + "\n")
     for number, model in enumerate(["mnist-1conv", "resnet-20", "googlenet"]):
         started = f"2026-0{number + 1}-01T00:00:00+00:00"
@@ -208,9 +221,10 @@ def test_models_and_devices_are_filtered_too(show):
     articles, gpu = visible(browser, "article"), visible(browser, "main [data-device=gpu]")
     assert articles == 6
     assert gpu > 0
+    assert visible(browser, "section[data-model=googlenet]") == 1, "its course over time"
     box(browser, "googlenet").click()
     assert visible(browser, "article") == 4
-    assert visible(browser, "article[data-model=googlenet]") == 0
+    assert visible(browser, "[data-model=googlenet]") == 0
     box(browser, "gpu").click()
     assert visible(browser, "main [data-device=gpu]") == 0
     assert visible(browser, "main [data-device=cpu]") > 0
@@ -259,6 +273,14 @@ return [...document.querySelectorAll("body *")].filter((item) => {
 """
 
 
+@pytest.mark.parametrize(("width", "stays"), [(375, False), (1440, True)])
+def test_filters_stay_in_sight_where_they_leave_room_for_the_rest(show, width, stays):
+    browser = show("many", width)
+    browser.execute_script("window.scrollTo(0, 2000)")
+    bottom = "return document.querySelector('.bar').getBoundingClientRect().bottom"
+    assert (browser.execute_script(bottom) > 0) == stays
+
+
 @pytest.mark.parametrize("name", ["one", "many", "bad"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_window_even_with_everything_open(show, name, width):
@@ -284,7 +306,9 @@ return [paper, items.map((item) => {
   return [ratio, item.className, item.tagName];
 })];
 """
-TEXTS = "h1, h3, h4, p, .row .value, .row .name, .end, .gx em, .gy em, .grid em, td, th, dd, a, li"
+TEXTS = (
+    "h1, h2, h3, h4, p, .row .value, .row .name, .end, .gx em, .gy em, .grid em, td, th, dd, a, li"
+)
 
 
 @pytest.mark.parametrize(("scheme", "darkest", "lightest"), [("light", 0.9, 1), ("dark", 0, 0.05)])

@@ -89,6 +89,15 @@ def test_runs_are_found_however_deep_oldest_first_and_those_of_checks_are_not(tm
     assert problems == []
 
 
+def test_rows_that_were_skipped_are_of_no_case_and_a_run_of_such_alone_is_named(tmp_path):
+    write_results(tmp_path / "some", changes={"torch": {"status": "skipped"}})
+    skipped = {"status": "skipped"}
+    write_results(tmp_path / "all", changes={"torch": skipped, "tensorflow": skipped})
+    (run,), (problem,) = gather([tmp_path])
+    assert [line.backend for case in run.cases for line in case.lines] == ["tensorflow"]
+    assert "all was skipped" in problem
+
+
 def test_one_unreadable_folder_is_named_and_the_others_are_read(tmp_path):
     write_results(tmp_path / "good")
     (tmp_path / "bad").mkdir()

@@ -8,9 +8,10 @@ import gzip
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
-from show_results import BASELINES, BATCH, HOSTILE, spec_of, write_results
+from show_results import BASELINES, BATCH, HOSTILE, change_machine, spec_of, write_results
 
 from harness.run.checked import network_hash
 from harness.show.gather import gather, read_run
@@ -214,6 +215,18 @@ def test_a_page_is_made_of_what_is_left(results, missing):
     assert found.classed("summary")
 
 
+@pytest.mark.parametrize(
+    "damage", [5, "many", [3], {"a": 1}, True, None, 10**400], ids=lambda value: str(value)[:9]
+)
+def test_what_a_machine_s_file_has_of_another_type_is_left_out(results, damage):
+    names = json.loads((results / "machine.json").read_text())
+    text = json.dumps(dict.fromkeys((*names, "peaks", "cpu_generation"), damage))
+    (results / "machine.json").write_text(text)
+    _, found = shown(results)
+    assert found.open == []
+    assert found.classed("summary")
+
+
 def test_a_page_is_made_of_the_least_that_a_summary_may_hold(tmp_path):
     (tmp_path / "summary.csv").write_text(
         "run_id,status,backend,device,seed\nx,failed,torch,cpu,0\n"
@@ -328,11 +341,101 @@ def test_of_batch_sizes_and_repeated_runs_there_is_a_chart_each(tmp_path):
     for month in ("02", "03"):
         write_results(tmp_path / month, started_at=f"2026-{month}-01T00:00:00+00:00")
     _, found = shown(tmp_path)
-    titles = [e["text"] for e in found.of("h3")]
+    titles = [e["text"] for e in found.of("h2")]
     assert titles.count("By batch size: mnist-1conv on digits") == 1
     assert titles.count(f"Over time: mnist-1conv on digits, batch {BATCH}") == 1
     (matrix,) = found.classed("matrix")
     assert matrix["text"].count("fastest") == 4
+
+
+def changed(**columns):
+    return dict.fromkeys(("torch", "tensorflow"), columns)
+
+
+@pytest.mark.parametrize("column", ["model_hash", "dataset_hash", "machine_key"])
+def test_what_has_the_same_name_and_is_another_thing_has_no_course_over_time(tmp_path, column):
+    for month in ("02", "03"):
+        started = f"2026-{month}-01T00:00:00+00:00"
+        own = {} if month == "02" else changed(**{column: "0" * 16})
+        write_results(tmp_path / month, started_at=started, changes=own)
+    _, found = shown(tmp_path)
+    assert not any(e["text"].startswith("Over time") for e in found.of("h2"))
+    titles = [e["text"] for e in found.classed("kicker")][1:]
+    assert len(set(titles)) == 2, "told apart by their time, or by the machine"
+
+
+def test_of_another_network_by_the_same_name_there_is_no_chart_by_batch_size(tmp_path):
+    for batch in (50, 100):
+        own = {} if batch == 50 else changed(model_hash="0" * 16)
+        write_results(tmp_path / str(batch), batch_size=batch, changes=own)
+    _, found = shown(tmp_path)
+    assert not any(e["text"].startswith("By batch size") for e in found.of("h2"))
+
+
+def test_charts_of_several_results_say_of_which_model_they_are(tmp_path):
+    for model in ("mnist-1conv", "resnet-20"):
+        for month in ("02", "03"):
+            started = f"2026-{month}-01T00:00:00+00:00"
+            write_results(tmp_path / model / month, model=model, started_at=started)
+    _, found = shown(tmp_path)
+    courses = [e for e in found.of("section") if "history-" in (e.get("id") or "")]
+    assert {(e["data-model"], e["data-model"] in e["text"]) for e in courses} == {
+        ("mnist-1conv", True),
+        ("resnet-20", True),
+    }
+
+
+def test_a_legend_has_the_backends_of_its_own_charts(tmp_path):
+    write_results(tmp_path / "a", {"torch": 2.0, "tensorflow": 1.0})
+    write_results(tmp_path / "b", {"torch": 2.0, "flax": 1.0}, model="lenet-5")
+    _, found = shown(tmp_path)
+    legends = ["".join(e["text"].split()) for e in found.classed("legend")]
+    own = sorted(legend for legend in legends if "torch" in legend)
+    assert own == ["flaxtorch", "tensorflowtorch"]
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+def test_no_level_of_headings_is_left_out(tmp_path, names):
+    for name in names:
+        write_results(tmp_path / name)
+    _, found = shown(tmp_path)
+    levels = [int(e["tag"][1]) for e in found.elements if e["tag"] in ("h1", "h2", "h3")]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_commands_on_the_page_are_of_the_file_that_was_run(tmp_path):
+    folder = write_results(tmp_path / "run", batch_size=BATCH)
+    ran = f"python -m harness run --model=nets/mine.toml -d digits --batch-size {BATCH}"
+    _, found = shown(change_machine(folder, command=ran))
+    assert "python -m harness check --backend all --model nets/mine.toml" in found.words
+    assert (
+        "python -m harness ab tensorflow torch --model nets/mine.toml --dataset digits "
+        f"--batch-size {BATCH}"
+    ) in found.words
+
+
+@pytest.mark.parametrize(
+    ("command", "model", "said"),
+    [
+        ("python -m harness run", "mnist-1conv", "--model mnist-1conv --dataset digits"),
+        ("python -m harness run --matrix -m m5", "mine", "--model mine.toml --dataset digits"),
+        ("python -m harness run -m 'no end", "mine", "--model mine.toml --dataset digits"),
+        ("python -m harness run -m", "mine", "--model mine.toml --dataset digits"),
+    ],
+)
+def test_without_a_file_in_the_command_it_goes_by_the_name(tmp_path, command, model, said):
+    folder = write_results(tmp_path / "run", changes=changed(model=model))
+    _, found = shown(change_machine(folder, command=command))
+    assert f"python -m harness ab tensorflow torch {said}" in found.words
+
+
+def test_a_model_that_was_fitted_is_checked_as_fitted_and_not_sent_to_ab(tmp_path):
+    folder = write_results(tmp_path / "run")
+    ran = "python -m harness run -m resnet-20 -d digits --fit"
+    _, found = shown(change_machine(folder, command=ran))
+    assert "check --backend all --model resnet-20 --fit --dataset digits" in found.words
+    assert "harness ab" not in found.words
 
 
 def test_a_colour_belongs_to_a_backend_on_the_whole_page():

@@ -17,7 +17,7 @@ from harness.spec import infer, library, load_spec, parse_spec
 from harness.spec.blocks import LAYER_TYPES
 from harness.spec.initializers import Scheme
 from harness.spec.layers import Activation
-from harness.spec.start import name_from, starting_spec
+from harness.spec.start import name_from, starting_spec, typed_as
 from harness.spec.training import OPTIMIZER_TYPES, SCHEDULE_TYPES, LossName
 
 TEXT = starting_spec("my-net")
@@ -162,6 +162,12 @@ def test_what_cannot_be_written_is_one_message_and_leaves_nothing(
 def test_a_name_is_made_of_any_file_s(stem, name):
     assert name_from(stem) == name
     assert parse_spec(starting_spec(name), "x").name == name
+
+
+def test_what_is_typed_for_a_name_is_the_library_s_model_or_the_file_that_init_wrote(here, harness):
+    harness("init", "first-net.toml")
+    for typed in ("first-net.toml", "resnet-20"):
+        assert typed_as(load_spec(typed).name) == typed
 
 
 def test_the_file_ships_with_the_package():

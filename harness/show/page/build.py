@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -26,8 +26,11 @@ from harness.show.page.figure import Figure
 from harness.show.page.keys import Keys
 from harness.show.page.ladder import Grid, find_checks, grid
 from harness.show.page.network import Drawing, draw
+from harness.show.page.roofline import roofline
 from harness.show.page.sources import Source, sources
 from harness.show.page.summary import Summary, summary
+from harness.show.page.typed import to_check, to_compare
+from harness.show.page.verdicts import VERDICTS, Judged, find_verdicts, verdicts
 from harness.show.table import Line, remarks_on
 
 FIGURES = (
@@ -37,7 +40,7 @@ FIGURES = (
     speed.step_times,
     speed.prediction,
     costs.memory,
-    costs.roofline,
+    roofline,
 )
 
 
@@ -57,14 +60,26 @@ class Chapter:
     sources: Sequence[Source]
     machine: str
     versions: dict[str, str]
+    verdicts: Sequence[Judged]
+    to_check: str
+    to_compare: str
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What lies beside the results: reports of checks, and of comparisons by pairs."""
+
+    checks: Sequence[Mapping[str, Any]]
+    verdicts: Sequence[Mapping[str, Any]]
 
 
 def write_report(
-    places: Sequence[Path], output: Path, checks: Sequence[Path] = (CHECKS,)
+    places: Sequence[Path], output: Path, checks: Sequence[Path] = (CHECKS, VERDICTS)
 ) -> list[str]:
     """Write the page of the results at `places`; return what could not be read.
 
-    `checks` are folders in which checks of the same networks are looked for, beside the places.
+    `checks` are folders in which checks of the same networks, and verdicts on them, are looked for,
+    beside the places.
 
     Raises:
         UsageError: nothing could be read, or the page cannot be written.
@@ -80,11 +95,11 @@ def page(runs: Sequence[Run], checks: Sequence[Path] = (), problems: Sequence[st
     """Return the page as HTML."""
     cases = [case for run in runs for case in run.cases]
     keys = Keys(line for case in cases for line in case.lines)
-    reports = find_checks(checks)
+    beside = Beside(find_checks(checks), find_verdicts(checks))
     anchors = [f"case-{number}" for number in range(1, len(cases) + 1)]
     titles = overview.titles(cases)
     chapters = [
-        _chapter(case, anchor, title, keys, reports)
+        _chapter(case, anchor, title, keys, beside)
         for case, anchor, title in zip(cases, anchors, titles, strict=True)
     ]
     chapters.reverse()  # the newest first
@@ -92,7 +107,6 @@ def page(runs: Sequence[Run], checks: Sequence[Path] = (), problems: Sequence[st
         "chapters": chapters,
         "matrix": overview.matrix(cases, anchors, keys) if len(cases) > 1 else None,
         "trends": [*overview.by_batch_size(cases, keys), *overview.history(cases, keys)],
-        "keys": _all_keys(cases, keys),
         "models": sorted({str(case.first("model")) for case in cases}),
         "backends": {name: keys.key(name, keys.devices[0]).colour for name in keys.backends},
         "devices": keys.devices,
@@ -104,9 +118,7 @@ def page(runs: Sequence[Run], checks: Sequence[Path] = (), problems: Sequence[st
     return _render(content)
 
 
-def _chapter(
-    case: Case, anchor: str, title: str, keys: Keys, reports: Sequence[dict[str, Any] | Any]
-) -> Chapter:
+def _chapter(case: Case, anchor: str, title: str, keys: Keys, beside: Beside) -> Chapter:
     said = [remark for line in case.lines for remark in remarks_on(line)]
     return Chapter(
         anchor,
@@ -116,11 +128,14 @@ def _chapter(
         [*said, *case.run.remarks],
         summary(case.lines, keys),
         [figure for make in FIGURES if (figure := make(case, keys))],
-        grid(case, reports, keys),
+        grid(case, beside.checks, keys),
         draw(case),
         sources(case, keys),
         overview.machine_words(case),
         {line.label: _versions(line) for line in case.lines},
+        verdicts(case, beside.verdicts),
+        to_check(case),
+        to_compare(case),
     )
 
 
@@ -134,11 +149,6 @@ def _versions(line: Line) -> str:
     if not isinstance(found, dict):
         return text
     return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
-def _all_keys(cases: Sequence[Case], keys: Keys) -> list[Any]:
-    lines: dict[str, Line] = {line.label: line for case in cases for line in case.lines}
-    return [keys.of(lines[label]) for label in sorted(lines)]
 
 
 def kept(text: str) -> Markup:

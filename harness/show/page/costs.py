@@ -1,4 +1,4 @@
-"""Figures of cost: where the time goes, memory, and how near the machine's limit training is."""
+"""Figures of cost: where the time goes, and memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from statistics import median
 
 from harness.show.gather import Case
-from harness.show.page.figure import Figure, grouped, seconds, share
+from harness.show.page.figure import Figure, grouped, seconds
 from harness.show.page.keys import Keys
 from harness.show.page.marks import Bars, DataTable, Segment, Stack, Stacks
 from harness.show.page.scales import Axis, from_zero
@@ -125,29 +125,3 @@ def memory(case: Case, keys: Keys) -> Figure | None:
 
 def _megabytes(value: float | None) -> str:
     return grouped(None if value is None else value / 1e6)
-
-
-def roofline(case: Case, keys: Keys) -> Figure | None:
-    """Which share of what the machine could do at most was reached; absent in older results."""
-    lines = [line for line in case.lines if line.values("fraction_of_limit")]
-    if not lines:
-        return None
-    top = max(1.0, *(v for line in lines for v in line.values("fraction_of_limit")))
-    axis = from_zero([top], "per cent of the limit", 100)
-    bars = [bar_of(line, keys.of(line), "fraction_of_limit", axis, share) for line in lines]
-    rows = [
-        [
-            line.backend,
-            line.device,
-            grouped(line.typical("train_images_per_second")),
-            grouped(line.typical("limit_images_per_second")),
-            share(line.typical("fraction_of_limit")),
-        ]
-        for line in lines
-    ]
-    columns = ["backend", "on", "images/s", "limit images/s", "share of it"]
-    note = (
-        "The limit is what this machine's arithmetic and memory would allow this network at most."
-    )
-    table = DataTable(columns, rows, [keys.of(line) for line in lines])
-    return Figure("limit", "How near the limit", [Bars("", axis, bars)], table, note)

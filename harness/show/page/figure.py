@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.show.page.marks import Bars, DataTable, Panel, Stacks
+from harness.show.page.marks import Bars, DataTable, Key, Panel, Stacks
 
 
 @dataclass(frozen=True)
 class Figure:
     """Charts that belong together.
 
-    `name` is its anchor within a case; `finding` is what it shows, `note` how it is read.
+    `name` is its anchor within a case; `finding` is what it shows, `note` how it is read. `model`
+    is what a filter takes it out by where it stands outside of a case.
     """
 
     name: str
@@ -23,6 +24,14 @@ class Figure:
     finding: str = ""
     legend: bool = False
     columns: int = 1
+    model: str = ""
+
+    @property
+    def keys(self) -> list[Key]:
+        """The lines that its panels draw, for the legend: each once, by name."""
+        panels = [chart for chart in self.charts if isinstance(chart, Panel)]
+        found = {trace.key.name: trace.key for panel in panels for trace in panel.traces}
+        return [found[name] for name in sorted(found)]
 
 
 def grouped(value: float | None) -> str:

@@ -136,6 +136,13 @@ class Panel:
         return spread(found) if 1 < len(found) <= 8 else []
 
     @property
+    def words(self) -> str:
+        """What is read out in its place: what it shows, and where each line ends."""
+        title = self.title or (self.y or self.x).label
+        ends = "; ".join(trace.end.tip for trace in self.traces if trace.end)
+        return f"{title}: {ends}" if ends else title
+
+    @property
     def letters(self) -> int:
         """How many the longest of these names has, for which there must be room."""
         return max((len(key.name) for key, _ in self.ends), default=0)

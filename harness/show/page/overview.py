@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from harness.show.answer import ratios
-from harness.show.gather import SETTING, Case
+from harness.show.gather import Case
 from harness.show.page.figure import Figure, grouped
 from harness.show.page.keys import Keys
 from harness.show.page.marks import DataTable, Key, Panel, Point, Trace, dots, path
@@ -46,12 +46,12 @@ def matrix(cases: Sequence[Case], anchors: Sequence[str], keys: Keys) -> Matrix:
             found.setdefault((line.backend, line.device), keys.of(line))
     order = sorted(found)
     rows = []
-    for case, anchor in zip(cases, anchors, strict=True):
+    for case, anchor, title in zip(cases, anchors, titles(cases), strict=True):
         own = {(line.backend, line.device): line for line in case.lines}
         times = {ratio.line.label: ratio.times for ratio in ratios(case.lines)}
         best = next((line.typical(RATE) for line in case.lines if line.comparable), None)
         cells = [_square(own.get(name), found[name], times, best) for name in order]
-        rows.append((anchor, _title(case, cases), cells))
+        rows.append((anchor, title, cells))
     return Matrix([found[name] for name in order], rows)
 
 
@@ -70,22 +70,24 @@ def _square(
     return Square(key, grouped(rate), share, said, ratio == 1, line.comparable)
 
 
+def titles(cases: Sequence[Case]) -> list[str]:
+    """Return a name for each case; those that would have the same one get their time, too."""
+    names = [_title(case, cases) for case in cases]
+    times = [case.started_at[:16].replace("T", " ") for case in cases]
+    return [
+        name if names.count(name) == 1 else f"{name}, {time}"
+        for name, time in zip(names, times, strict=True)
+    ]
+
+
 def _title(case: Case, cases: Sequence[Case]) -> str:
-    """Name a case so that it is told apart from the others."""
+    """Name a case by what it is of, and by what differs among the cases."""
     words = [case.title]
     if len({other.first("batch_size") for other in cases}) > 1:
         words.append(f"batch {case.first('batch_size')}")
     if len({other.first("machine_key") for other in cases}) > 1:
         words.append(machine_words(case))
-    same = [other for other in cases if other.key == case.key]
-    if len(same) > 1:
-        words.append(case.started_at[:16].replace("T", " "))
     return ", ".join(words)
-
-
-def titles(cases: Sequence[Case]) -> list[str]:
-    """Return a name for each case that no other has, as far as their settings tell."""
-    return [_title(case, cases) for case in cases]
 
 
 def machine_words(case: Case) -> str:
@@ -123,8 +125,7 @@ def by_batch_size(cases: Sequence[Case], keys: Keys) -> list[Figure]:
     """Return throughput over batch sizes, where runs differ in nothing else."""
     groups: dict[tuple[object, ...], dict[int, Case]] = {}
     for case in cases:  # oldest first, so that the newest of a size stays
-        rest = tuple(case.first(name) for name in SETTING if name != "batch_size")
-        own = groups.setdefault((*rest, case.first("machine_key")), {})
+        own = groups.setdefault(case.key_of_any_batch, {})
         own[case.first("batch_size") or 0] = case
     figures = []
     for number, group in enumerate(g for g in groups.values() if len(g) > 1):
@@ -232,4 +233,5 @@ def _figure(
         DataTable(columns, rows, row_keys),
         note,
         legend=True,
+        model=str(cases[0].first("model")),
     )

@@ -46,7 +46,8 @@ def throughput(case: Case, keys: Keys) -> Figure | None:
     columns = "backend|on|images/s|low|high|times the fastest's seconds (95 %)".split("|")
     note = (
         "Bars are medians over steady blocks, and over seeds; whiskers their 95 % intervals; dots "
-        "single seeds. Factors are medians over rounds in which both trained the same batches."
+        "single seeds. Factors are of the fastest's speed, medians over rounds in which both "
+        "trained the same batches."
     )
     table = DataTable(columns, rows, [keys.of(line) for line in lines])
     return Figure("throughput", "Training", [Bars("", axis, bars)], table, note)
