@@ -10,9 +10,6 @@ from types import SimpleNamespace
 import pytest
 from studies import backends, installed
 
-from backends.keras_session import TensorFlowSession
-from backends.tensorflow_session import peak_device_bytes
-
 TORCH = (
     "import torch; found = [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]"
 )
@@ -75,6 +72,8 @@ def test_products_of_bfloat16_are_not_added_up_in_bfloat16(label):
 
 def test_tensorflow_is_asked_for_the_memory_of_a_gpu_by_the_name_that_it_knows(monkeypatch):
     """Of `gpu:0` its C++ makes a device of the kind `gpu`, and there are none but `GPU`."""
+    from backends.keras_session import TensorFlowSession
+    from backends.tensorflow_session import peak_device_bytes
 
     def get_memory_info(device):
         if device != "GPU:0":

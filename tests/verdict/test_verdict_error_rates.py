@@ -299,7 +299,7 @@ def test_a_series_that_failed_is_no_decision(tmp_path):
 
     go_on(tmp_path, schedule(tmp_path), measure, 520.0, Clock(10), lambda text: None)
     machine = {"cpu": "CPU", "cpu_generation": "1", "cpus_available": 2, "memory_bytes": 2**34}
-    text = report(tmp_path, {**machine, "machine_key": "abc"})
+    text = report({tmp_path: {**machine, "machine_key": "abc"}})
     assert "1 series failed" in text
     costs = text.partition("### What a decision takes")[2].splitlines()
     counts = [int(line.split("|")[3]) for line in costs if line.startswith("| ab")]
