@@ -196,9 +196,10 @@ def _described(
 
 def _info(item: Mapping[str, Any]) -> BackendInfo:
     """Return what a process described; one of another harness may say more, or less."""
-    known = {name: item[name] for name in item if name in BackendInfo.__dataclass_fields__}
-    tuples = {name: tuple(known[name]) for name in ("missing", "precisions") if name in known}
-    return BackendInfo(**known | tuples)
+    known: dict[str, Any] = {n: item[n] for n in item if n in BackendInfo.__dataclass_fields__}
+    for name in {"missing", "precisions"} & known.keys():
+        known[name] = tuple(known[name])
+    return BackendInfo(**known)
 
 
 def print_description(target: str) -> None:
