@@ -53,7 +53,14 @@ class FakeWorker:
         self.ended = False
         self.blocks = 0
 
-    def send(self, command: str, arrays: Mapping[str, Any] = {}, **fields: Any) -> None:
+    def send(
+        self,
+        command: str,
+        arrays: Mapping[str, Any] = {},
+        *,
+        timeout: float = 0.0,
+        **fields: Any,
+    ) -> None:
         """Take a question, as a message that was written and read."""
         self.asked_at = monotonic()
         self.question = _through_a_pipe({"command": command, **fields}, arrays)

@@ -119,8 +119,18 @@ class Cell:
             WorkerError: it failed, crashed or did not answer in time.
 
         """
-        self.worker.send(command, arrays, **fields)
+        self.send(command, arrays, **fields)
         return self.receive(command)
+
+    def send(self, command: str, arrays: Arrays = {}, **fields: Any) -> None:  # noqa: B006 (never changed)
+        """Send a command to the worker, without waiting for the answer.
+
+        Raises:
+            WorkerError: it is gone, or did not take the command in time.
+
+        """
+        timeout = self.plan.limits.seconds(command, self.is_warm)
+        self.worker.send(command, arrays, timeout=timeout, **fields)
 
     def receive(self, command: str) -> Answer:
         """Wait for the answer to a command that was sent to the worker.
@@ -274,7 +284,7 @@ def begin_import(cell: Cell) -> None:
     """
     setting = asdict(Setting(cell.device, cell.plan.precision, cell.plan.threads))
     target, variant = cell.info.target, cell.info.variant
-    cell.worker.send("prepare", target=target, variant=variant, setting=setting)
+    cell.send("prepare", target=target, variant=variant, setting=setting)
 
 
 def end_import(cell: Cell) -> None:
@@ -319,7 +329,7 @@ def begin_open(cell: Cell, folder: ResultsFolder, data: Path) -> None:
     spec = cell.plan.spec
     tag = str(cell.tag.get("side", ""))
     name = "_".join(filter(None, [spec.name, cell.info.backend, cell.info.variant, tag]))
-    cell.worker.send(
+    cell.send(
         "open",
         spec=spec.model_dump_json(),
         source=str((folder.models / f"{name.replace('-', '_')}.py").absolute()),

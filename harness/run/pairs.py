@@ -161,12 +161,12 @@ class PairBench:
             end_open(cell)
         seed, block = bench.plan.seeds[0], first_blocks(bench, 1)[0]
         for cell in bench.cells:
-            cell.worker.send("reset", bench.initial(seed), seed=seed)
+            cell.send("reset", bench.initial(seed), seed=seed)
         for cell in bench.cells:
             cell.receive("reset")
         for cell in bench.cells:
             bench.listener.phase(cell.label, "first step")
-            cell.worker.send("train", {"order": block.order, "rates": block.rates})
+            cell.send("train", {"order": block.order, "rates": block.rates})
         for cell in bench.cells:
             cell.receive("train")
 

@@ -28,7 +28,9 @@ FEW = 12  # places in the short suite, spread over the run; all of them with mor
 
 
 @pytest.fixture(autouse=True)
-def faked() -> Iterator[None]:
+def faked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fake workers, and as many writes of the summary on a slow machine as on any."""
+    monkeypatch.setattr(bench, "QUICK_SECONDS", float("inf"))
     with fake_workers():
         yield
 
@@ -96,7 +98,7 @@ def test_whichever_write_fails_nothing_is_lost_and_the_run_goes_on(
         met += fail_and_go_on(out, kind(out, failing), whole)
     tried = len(places(count, at_length))
     record(f"{tried} of {count} failed in turn, of which {met} ended the run")
-    assert met >= tried - 2, "only the lock's file can do without"
+    assert met == tried, "none goes unnoticed"
 
 
 @pytest.fixture
