@@ -16,10 +16,12 @@ import pytest
 from harness.cli import main
 from harness.commands.options import PAIR_ROUNDS
 from harness.errors import StorageError
+from harness.run.checked import network_hash
 from harness.run.durable import AppendFile
 from harness.run.folder import read_rows
 from harness.run.pairs import ROUNDS, PairBench
 from harness.run.pairs_folder import Pair
+from harness.spec import load_spec
 from harness.verdict.ab import Rule, ab, parse_rule
 from harness.verdict.control import control
 from harness.verdict.judge import Limits
@@ -346,9 +348,10 @@ def test_a_control_is_as_many_pairs_of_a_against_itself_and_decides_nothing(plac
     assert [(r["role"], r["backend_a"], r["backend_b"]) for r in rows] == (
         [("comparison", "slower", "steady")] * 2 + [("control", "slower", "slower")] * 2
     )
-    assert (
-        json.loads((place / "out" / "verdict.json").read_text())["control"]["train"]["pairs"] == 2
-    )
+    kept = json.loads((place / "out" / "verdict.json").read_text())
+    assert kept["control"]["train"]["pairs"] == 2
+    assert kept["network_hash"] == network_hash(load_spec("small.toml")), "a page finds it by that"
+    assert kept["finished_at"] > rows[-1]["started_at"]
 
 
 def test_a_control_that_differs_says_not_to_trust_the_verdict():
