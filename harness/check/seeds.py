@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data import Dataset
-from harness.run.folder import ResultsFolder
+from harness.run.folder import TO_THE_END, ResultsFolder
 from harness.run.listener import Listener
 from harness.run.plan import MOST_EPOCHS, MOST_SEEDS, REFERENCE, Plan, check_fit, check_range
 from harness.run.run import run
@@ -130,7 +130,7 @@ def train_seeds(
         return checked
     plan = replace(trainings.plan, backends=tuple(climbed))
     rows = run(plan, trainings.dataset, ResultsFolder(folder), listener)
-    failed = [row for row in rows if row["status"] not in ("ok", "skipped")]
+    failed = [row for row in rows if row["status"] not in TO_THE_END | {"skipped"}]
     failures = {_label(row): (str(row["status"]), str(row["error"])) for row in failed}
     found: dict[str, list[float]] = {}
     for row in rows:

@@ -20,9 +20,11 @@ class Shown(NamedTuple):
 
 def exit_code(rows: Sequence[Mapping[str, Any]]) -> int:
     """Return 4 where a backend failed, 1 where one is another network, 0 where all is well."""
-    if any(row["status"] not in ("ok", "skipped") for row in rows):
+    from harness.run.folder import TO_THE_END
+
+    if any(row["status"] not in TO_THE_END | {"skipped"} for row in rows):
         return 4
-    return int(not all(row["equivalent"] for row in rows if row["status"] == "ok"))
+    return int(not all(row["equivalent"] for row in rows if row["status"] in TO_THE_END))
 
 
 def write_page(folder: Path) -> Path | None:

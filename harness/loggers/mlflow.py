@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.exchange.needed import needed
 from harness.loggers.logged import Logged, Training
+from harness.run.folder import TO_THE_END
 
 DATABASE = "mlflow.db"
 TAG = "harness.training"  # by which a training is found again: RUN_ID/NAME
@@ -70,7 +71,7 @@ def _log(client: Any, experiment: str, training: Training, key: str) -> None:
         client.log_batch(own, params=part)
     for part in _parts(metrics, MOST_METRICS):
         client.log_batch(own, metrics=part)
-    status = "FINISHED" if training.status == "ok" else "FAILED"
+    status = "FINISHED" if training.status in TO_THE_END else "FAILED"
     client.set_terminated(own, status, int(1000 * training.ended))
 
 

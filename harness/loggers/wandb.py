@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.exchange.needed import needed
 from harness.loggers.logged import Logged, Training
+from harness.run.folder import TO_THE_END
 
 PROJECT = "cnn-harness"
 
@@ -48,4 +49,4 @@ class WandbLogger:
                 run.log({**epoch.values, "epoch": epoch.number}, step=epoch.number)
             run.summary.update({f"run/{name}": x for name, x in training.figures.items()})
         finally:
-            run.finish(exit_code=int(training.status != "ok"))
+            run.finish(exit_code=int(training.status not in TO_THE_END))

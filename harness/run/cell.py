@@ -216,6 +216,8 @@ class Cell:
         """Return the columns of the summary that this cell knows, for the present seed."""
         figures, note = training_figures(self.blocks)
         status, error = self.outcome
+        if status == "ok" and self.facts.get("equivalent") is False:
+            status = "differs"
         if self.predictions.keys() >= {"single", "batched"}:
             single, batched = (np.array(self.predictions[k]) for k in ("single", "batched"))
             size = self.plan.spec.training.batch_size

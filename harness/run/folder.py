@@ -32,6 +32,8 @@ SUMMARY_COLUMNS = (
     "target_accuracy seconds_to_target epochs_to_target "
     "joules_per_image gpu_watts gpu_mhz gpu_process_bytes"
 ).split()
+# Statuses of seeds that were trained to their end, one of which is that of another network.
+TO_THE_END = frozenset({"ok", "differs"})
 SAMPLE_COLUMNS = (
     "run_id backend variant device seed worker round position phase epoch block steps images "
     "seconds loss accuracy rmse mae started_at joules gpu_mhz"

@@ -163,7 +163,7 @@ def _same_network(case: Case) -> list[str]:
 def _failures(case: Case) -> list[str]:
     found: dict[str, list[str]] = {}
     for line in case.lines:
-        bad = [row["status"] for row in line.rows if row["status"] != "ok"]
+        bad = [row["status"] for row in line.broken]
         if bad:
             seeds = f" in {_number(len(bad))} of {_number(len(line.rows))} seeds"
             words = _listed(sorted({str(word) for word in bad}))

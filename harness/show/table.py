@@ -15,7 +15,7 @@ from rich.text import Text
 
 from harness.run.agreement import TOLERANCE
 from harness.run.figures import paired_ratio
-from harness.run.folder import read_rows
+from harness.run.folder import TO_THE_END, read_rows
 from harness.verdict.accuracy import AccuracyVerdict, judge_accuracy
 
 Row = Mapping[str, Any]
@@ -39,8 +39,13 @@ class Line:
 
     @property
     def finished(self) -> list[Row]:
-        """The rows of the seeds that ended well."""
-        return [row for row in self.rows if row["status"] == "ok"]
+        """The rows of the seeds that were trained to their end."""
+        return [row for row in self.rows if row["status"] in TO_THE_END]
+
+    @property
+    def broken(self) -> list[Row]:
+        """The other rows."""
+        return [row for row in self.rows if row["status"] not in TO_THE_END]
 
     @property
     def comparable(self) -> bool:
@@ -138,7 +143,7 @@ def _table(lines: Sequence[Line], with_limit: bool) -> Table:
 
 def cells(line: Line, fastest: Line | None) -> list[str | Text]:
     """Return a line's fields, column by column; the first four only, where no seed ended well."""
-    status = next((row["status"] for row in line.rows if row["status"] != "ok"), "ok")
+    status = next((row["status"] for row in line.broken), "ok")
     if not line.finished:
         return [line.backend, line.device, "", Text(status, "red")]
     same = Text("yes", "green") if line.comparable else Text("NO", "bold red")
@@ -214,10 +219,9 @@ def remarks_on(line: Line) -> list[str]:
             f"{first['equivalence_difference']:.1e} {bound}; "
             "its speed is not comparable"
         )
-    for row in line.rows:
-        if row["status"] != "ok":
-            reason = str(row["error"] or "").partition("\n")[0]
-            found.append(f"{line.label}, seed {row['seed']}: {row['status']}: {reason}")
+    for row in line.broken:
+        reason = str(row["error"] or "").partition("\n")[0]
+        found.append(f"{line.label}, seed {row['seed']}: {row['status']}: {reason}")
     found += _remarks_on_target(line)
     if (share := line.typical("fraction_of_limit")) is not None and share > 1:
         found.append(

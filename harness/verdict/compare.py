@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.errors import UsageError, did_you_mean
 from harness.run.figures import median_interval
+from harness.run.folder import TO_THE_END
 from harness.spec.start import typed_as
 from harness.verdict.accuracy import judge_accuracy
 from harness.verdict.files import CellKey, Run, RunCell, is_figure, read_side
@@ -131,7 +132,7 @@ def _examine(
         for side, cells in (("old", left), ("new", right))
         for cell in cells
         for row in cell.rows
-        if row["status"] != "ok"
+        if row["status"] not in TO_THE_END
     ]
     if failed:
         return answer("FAILED", "; ".join(failed))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from harness.errors import UsageError
 from harness.run.durable import whole_lines
-from harness.run.folder import open_table, read_rows
+from harness.run.folder import TO_THE_END, open_table, read_rows
 from harness.sheets import plain_text
 
 Row = Mapping[str, Any]
@@ -97,8 +97,9 @@ class RunCell:
         return self.rows[0].get(column)
 
     def typical(self, column: str) -> float | None:
-        """Return the median of a column over the seeds that ended well."""
-        found = [r[column] for r in self.rows if r["status"] == "ok" and is_figure(r.get(column))]
+        """Return the median of a column over the seeds that were trained to their end."""
+        ended = [row for row in self.rows if row["status"] in TO_THE_END]
+        found = [row[column] for row in ended if is_figure(row.get(column))]
         return float(np.median(found)) if found else None
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.errors import NotInstalledError, UsageError
 from harness.output import append_rows
-from harness.run.folder import now, read_rows
+from harness.run.folder import TO_THE_END, now, read_rows
 from harness.verdict.files import CellKey, Run, RunCell, is_figure, read_side
 
 FOLDER = Path("results") / "history"
@@ -115,7 +115,7 @@ def _run_rows(run: Run) -> Iterator[dict[str, Any]]:
     for key, cell in run.items():
         if cell.first("equivalent") is False:
             continue  # nothing may be made of the speed of another network
-        good = sum(row["status"] == "ok" for row in cell.rows)
+        good = sum(row["status"] in TO_THE_END for row in cell.rows)
         if good:
             yield {
                 **_common(cell),

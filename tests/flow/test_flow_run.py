@@ -209,7 +209,7 @@ def test_a_backend_that_differs_is_marked_by_name_and_amount(go):
     ran = go("twin", "wrong")
     assert ran.row("twin")["equivalent"] is True
     row = ran.row("wrong")
-    assert (row["status"], row["equivalent"]) == ("ok", False)
+    assert (row["status"], row["equivalent"]) == ("differs", False)
     assert row["equivalence_where"] == "gradient.dense1.bias"
     assert row["equivalence_difference"] == pytest.approx(0.01, rel=1e-3)
 

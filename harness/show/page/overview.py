@@ -62,7 +62,7 @@ def _square(
         return None
     rate = line.typical(RATE)
     if not line.finished or rate is None:
-        status = next((str(r["status"]) for r in line.rows if r["status"] != "ok"), "–")
+        status = next((str(row["status"]) for row in line.broken), "–")
         return Square(key, status, 0, "", False, False)
     ratio = times.get(line.label)
     share = 100 / ratio if ratio else 0
