@@ -98,7 +98,7 @@ def test_each_backend_stops_at_the_epoch_that_reaches_the_accuracy(go, told):
         target_accuracy=0.9,
         listener=heard,
     )
-    assert [row["status"] for row in ran.rows] == ["ok"] * 4
+    assert [row["status"] for row in ran.rows] == ["differs"] * 4, "they learn by another rule"
     for seed in (0, 1):
         for name, epochs in (("learner", 2), ("slowlearner", 3)):
             row = ran.row(name, seed)
@@ -149,8 +149,9 @@ def test_a_run_that_goes_on_keeps_its_target_and_its_limits(go, told, tmp_path, 
     with pytest.raises(Interrupted):
         go(*names, listener=Ending(), **options)
     begun = {(row["backend"], row["seed"]): row for row in read_rows(tmp_path / "out/summary.csv")}
+    ended = {"learner": "differs", "slowlearner": "differs", "prober": "ok"}
     assert {key: row["status"] for key, row in begun.items()} == {
-        (name, seed): "interrupted" if seed else "ok" for name in names for seed in (0, 1)
+        (name, seed): "interrupted" if seed else ended[name] for name in names for seed in (0, 1)
     }
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another cache"))
     with pytest.raises(UsageError, match=r"target_accuracy: 0\.9 then, 0\.8 now"):
@@ -160,7 +161,7 @@ def test_a_run_that_goes_on_keeps_its_target_and_its_limits(go, told, tmp_path, 
     heard = Heard()
     ran = go(*names, resume=True, listener=heard, **options)
     assert not [said for said in heard.said if "peak" in said[1]], "measured before"
-    assert [row["status"] for row in ran.rows] == ["ok"] * 6
+    assert {(row["backend"], row["status"]) for row in ran.rows} == set(ended.items())
     assert len({row["limit_images_per_second"] for row in ran.rows}) == 1
     for name, epochs in (("learner", 2), ("slowlearner", 3), ("prober", None)):
         assert ran.row(name, 0) == begun[name, 0]
