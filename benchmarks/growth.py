@@ -3,6 +3,7 @@
 Along each axis, one run of the harness for each value, with all else alike: images per second in
 training by batch size, by the network's operations, by threads and by the size of the data set.
 Writes growth.csv, the rows of all summaries with axis and value, and growth.svg; prints a table.
+Run again with the same --out, it goes on where it ended.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kept import of_this_machine
 from benchmarks.markdown import heading, table
 from benchmarks.plot import Panel, write_svg
 from harness.machine import available_cpus
 from harness.run.folder import SUMMARY_COLUMNS, read_rows
+from harness.run.journal import JOURNAL
 from harness.spec import infer, load_spec
 
 STEPS = 24  # in an epoch, but for small batches: a block or more of each backend, twenty in all
@@ -97,9 +100,7 @@ def main() -> None:
     axes = options.axis.split(",")
     if unknown := set(axes) - AXES.keys():
         parser.error(f"no axis {', '.join(unknown)}; there are: {', '.join(AXES)}")
-    if options.out.exists() and any(options.out.iterdir()):
-        parser.error(f"--out {options.out} is not empty; name another folder")
-    options.out.mkdir(parents=True, exist_ok=True)
+    of_this_machine(options.out)
     rows: list[dict[str, Any]] = []
     for point in [point for axis in axes for point in points(axis, options.model)]:
         print(f"{point.axis} {point.value:g}: {' '.join(point.options)}", file=sys.stderr)
@@ -113,9 +114,13 @@ def main() -> None:
 def carry_out(point: Point, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Run it; return the rows of its summary, which it has even where a backend failed."""
     out = options.out / f"{point.axis}-{point.value:g}"
-    command = [sys.executable, "-m", "harness", "run", "--seeds", "1", "--quiet", "--out", str(out)]
-    given = ["--backend", options.backend, "--device", options.device, *point.options]
-    done = subprocess.run([*command, *given], stdout=subprocess.DEVNULL, check=False)
+    command = [sys.executable, "-m", "harness", "run", "--quiet"]
+    if (out / JOURNAL).exists():  # what has ended is not trained again
+        command += ["--resume", str(out)]
+    else:
+        command += ["--seeds", "1", "--backend", options.backend, "--device", options.device]
+        command += [*point.options, "--out", str(out)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if not (out / "summary.csv").exists():
         print(f"  no results: exit code {done.returncode}", file=sys.stderr)
         return []

@@ -32,6 +32,7 @@ from harness.commands import (
 )
 from harness.commands.unknown import PARSER_ERROR, Commands, refusal
 from harness.errors import HarnessError, Interrupted
+from harness.run.signals import in_order
 
 app = typer.Typer(
     name="harness",
@@ -132,20 +133,27 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: always, with the exit code.
 
     """
+    with in_order() as came:
+        code = _code(arguments)
+    sys.exit(128 + came[0] if came and code == Interrupted.exit_code else code)
+
+
+def _code(arguments: list[str] | None) -> int:
+    """Run the command line, say what went wrong, and return the exit code."""
     try:
         code = app(args=arguments, standalone_mode=False)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except PARSER_ERROR as error:
         if said := refusal(error):
             print(f"error: {said}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except typer.Abort:
-        sys.exit(Interrupted.exit_code)
+        return Interrupted.exit_code
     except BrokenPipeError:
-        sys.exit(1)
+        return 1
     except Exception:
         traceback.print_exc()
-        sys.exit(os.EX_SOFTWARE)
-    sys.exit(code if isinstance(code, int) else 0)
+        return os.EX_SOFTWARE
+    return code if isinstance(code, int) else 0

@@ -101,8 +101,9 @@ class Session(Protocol):
     def load(self, images: Floats, targets: Array) -> None:
         """Put the training set where it will be read from; this is not timed.
 
-        Called again, before an epoch of augmented images, it replaces the set by one of the
-        same shapes and targets.
+        Called again, it replaces the set by one of the same shapes: before an epoch of augmented
+        images, and, where a set is too large to be held, within a block, which is then timed.
+        The arrays stay as they are until that call returns.
 
         Args:
             images: float32 `[n, h, w, c]`.

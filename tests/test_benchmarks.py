@@ -6,6 +6,7 @@ import csv
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -47,13 +48,75 @@ def test_more_is_further_right_and_higher_up():
 
 def test_adapter_and_recipe_train_in_a_worker_each(tmp_path):
     pytest.importorskip("torch")
-    options = "--backend torch --model resnet-20 --pairs 1 --blocks 1 --steps 2 --out".split()
-    command = [sys.executable, "-m", "benchmarks.recipes", *options, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    options = "--backend torch --model resnet-20 --environment tuned --blocks 1".split()
+    command = [sys.executable, "-m", "benchmarks.recipes", *options, "--block-seconds", "0.01"]
+    done = subprocess.run(
+        [*command, "--pairs", "1", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     (row,) = csv.DictReader((tmp_path / "blocks.csv").open())
     assert float(row["adapter_seconds"]) > 0
     assert float(row["recipe_seconds"]) > 0
+    assert int(row["steps"]) >= 1
+    assert re.search(r"\| torch \| \d+\.\d\d \(.* to .*\); 1\.3; \d+ \|", done.stdout)
+
+
+class Recipes:
+    """What `measure` would find: the backend is so many times as fast as its recipe."""
+
+    def __init__(self, ratio, pairs_before_ctrl_c=1000):
+        self.ratio, self.asked, self.left = ratio, [], pairs_before_ctrl_c
+
+    def __call__(self, info, environment, rows, folder, blocks, block_seconds, seed):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.asked.append((info.label, rows.spec.name, environment, seed))
+        return 10, [0.5] * blocks, [0.5 * self.ratio] * blocks
+
+
+def recipes_of(monkeypatch, folder, found, *more):
+    """Run the benchmark with that in the place of workers."""
+    from benchmarks.recipes import __main__ as program
+
+    monkeypatch.setattr(program, "measure", found)
+    monkeypatch.setattr(program, "lay_out", lambda spec, _: SimpleNamespace(spec=spec))
+    given = ["--backend", "torch,flax", "--model", "mnist-1conv,resnet-20", "--pairs", "6"]
+    monkeypatch.setattr(sys, "argv", ["recipes", *given, "--out", str(folder), *more])
+    program.main()
+
+
+def test_the_table_of_recipes_has_ratio_interval_goal_and_speed(monkeypatch, tmp_path, capsys):
+    recipes_of(monkeypatch, tmp_path, Recipes(3.0))
+    said = capsys.readouterr().out
+    # 10 steps of 128 images in half a second.
+    assert "| torch | 3.00 (3.00 to 3.00); 2.0; 2,560 | 3.00 (3.00 to 3.00); 1.3; 2,560 |" in said
+    assert "| flax | 3.00 (3.00 to 3.00); 1.0; 2,560 |" in said.partition("stock")[2]
+
+
+def test_recipes_are_measured_in_turns_and_gone_on_with_where_they_ended(monkeypatch, tmp_path):
+    first = Recipes(2.0, pairs_before_ctrl_c=11)
+    with pytest.raises(KeyboardInterrupt):
+        recipes_of(monkeypatch, tmp_path, first)
+    assert {one[3] for one in first.asked[:8]} == {0}, "all that is asked for, before a second pair"
+    second = Recipes(2.0)
+    recipes_of(monkeypatch, tmp_path, second)
+    assert len(first.asked) + len(second.asked) == 2 * 2 * 2 * 6
+    assert not set(first.asked) & set(second.asked)
+    recipes_of(monkeypatch, tmp_path, third := Recipes(2.0))
+    assert third.asked == []
+
+
+def test_recipes_of_another_machine_are_not_gone_on_with(monkeypatch, tmp_path):
+    (tmp_path / "machine.json").write_text('{"machine_key": "another"}')
+    with pytest.raises(SystemExit, match=r"measured on another machine\. Try: another folder"):
+        recipes_of(monkeypatch, tmp_path, Recipes(2.0))
+    with pytest.raises(SystemExit, match=r"nothing was measured\. Try: without --table"):
+        recipes_of(monkeypatch, tmp_path, Recipes(2.0), "--table")
 
 
 @pytest.mark.parametrize("axis", growth.AXES)
@@ -94,6 +157,25 @@ def test_growth_has_a_column_for_each_backend_and_the_limit_and_gaps_where_one_f
     assert lines[2:] == ["| 1 | 100 | 5,000 | 200 |", "| 8 | 400 | 5,000 |  |"]
     growth.write(tmp_path, [])
     assert not (tmp_path / "growth.svg").exists()
+
+
+def test_growth_goes_on_with_a_run_that_was_begun_and_begins_the_others(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        growth.subprocess,
+        "run",
+        lambda command, **_: asked.append(command) or SimpleNamespace(returncode=0),
+    )
+    options = SimpleNamespace(out=tmp_path, backend="torch", device="cpu")
+    first, second, *_ = growth.points("batch", "mnist-1conv")
+    begun = tmp_path / "batch-1"
+    begun.mkdir()
+    (begun / "journal.jsonl").touch()
+    for point in (first, second):
+        assert growth.carry_out(point, options) == [], "nothing was really run"
+    assert asked[0][-2:] == ["--resume", str(begun)]
+    assert "--model" not in asked[0]
+    assert asked[1][-2:] == ["--out", str(tmp_path / "batch-4")]
 
 
 def test_the_cost_of_a_worker_is_a_ratio_over_pairs():

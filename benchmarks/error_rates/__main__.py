@@ -20,9 +20,10 @@ import numpy as np
 
 from benchmarks.error_rates.calibrate import calibrate, calibrated, repetitions
 from benchmarks.error_rates.given import TARGET, own_source, slowed
-from benchmarks.error_rates.schedule import OFTEN, SELDOM, Schedule, Series, read
+from benchmarks.error_rates.schedule import OFTEN, SELDOM, Schedule, Series
 from benchmarks.error_rates.series import DECISION_COLUMNS, PAIR_COLUMNS, Settings, run_series
 from benchmarks.error_rates.table import report
+from benchmarks.kept import read
 from harness import registry, spec
 from harness.errors import HarnessError, UsageError
 from harness.machine import describe_machine

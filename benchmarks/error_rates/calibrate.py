@@ -10,8 +10,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.error_rates.given import VARIABLE, slowed
-from benchmarks.error_rates.schedule import SLOWDOWNS, read
+from benchmarks.error_rates.schedule import SLOWDOWNS
 from benchmarks.error_rates.series import Settings
+from benchmarks.kept import read
 from harness import data, spec
 from harness.errors import WorkerError
 from harness.output import append_rows

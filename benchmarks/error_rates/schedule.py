@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks.kept import read
 from harness.output import append_rows
 
 SAME = "0"
@@ -128,14 +128,6 @@ class Schedule:
         append_rows(self.folder / "sealed.csv", SEALED, sealed)
         rows = [asdict(series) for series in self.series[-len(cells) :]]
         append_rows(self.folder / "schedule.csv", COLUMNS, rows)
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file that are whole, none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values()]
 
 
 def _series(row: Mapping[str, str]) -> Series:

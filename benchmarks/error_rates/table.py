@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.error_rates.schedule import SAME, SLOWDOWNS, read
-from benchmarks.error_rates.series import DEFAULT, SHARP
+from benchmarks.error_rates.in_turn import decisions_in_turn
+from benchmarks.error_rates.schedule import SAME, SLOWDOWNS
+from benchmarks.error_rates.series import DEFAULT, SHARP, Settings
+from benchmarks.kept import read
 from harness.verdict.paired import hodges_lehmann
 from harness.verdict.rates import clopper_pearson
 
@@ -20,6 +22,7 @@ Row = dict[str, str]
 SLOW, FAST, OPEN = "REGRESSED", "IMPROVED", "INCONCLUSIVE"
 FAILURES = ("FAILED", "CHANGED")  # which decide nothing, right or wrong
 RULES = (DEFAULT, SHARP)
+STANDARD = Settings()
 
 
 def joined(folder: Path) -> tuple[list[Row], list[Row]]:
@@ -41,18 +44,19 @@ def joined(folder: Path) -> tuple[list[Row], list[Row]]:
     return decisions, pairs
 
 
-def report(machines: Mapping[Path, Mapping[str, Any]]) -> str:
+def report(machines: Mapping[Path, Mapping[str, Any]], settings: Settings = STANDARD) -> str:
     """Return all tables in Markdown, each of what all machines measured; theirs are the folders."""
     found = {folder: joined(folder) for folder in machines}
     heads = [_head(machines[folder], *rows) for folder, rows in found.items()]
     decisions = [row for rows, _ in found.values() for row in rows]
     decided = [row for row in decisions if row["verdict"] not in FAILURES]
     pairs = [row for _, rows in found.values() for row in rows]
+    every = decided + decisions_in_turn(pairs, settings)
     parts = [
         "\n".join(f"- {head}" for head in heads),
         "In brackets the 95 % intervals of Clopper and Pearson.",
-        _table("Identical sides: false alarms", _alarms(decided)),
-        _table("Slowed sides: how often they are found", _found(decided, pairs)),
+        _table("Identical sides: false alarms", _alarms(every)),
+        _table("Slowed sides: how often they are found", _found(every, pairs)),
         _table("What a decision takes", _costs(decided)),
     ]
     return "\n\n".join(parts) + "\n"

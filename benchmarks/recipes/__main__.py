@@ -1,175 +1,186 @@
-"""Adapter and recipe side by side: python -m benchmarks.recipes --model mnist-1conv --pairs 7.
+"""Each backend beside its framework's tutorial: python -m benchmarks.recipes --out DIR.
 
 In each pair a fresh process of either is started; they train the same rows in turns, in an order
-drawn anew, and the pair's figure is the median of the ratios of neighbouring blocks. What is
-printed is the Hodges-Lehmann estimate over pairs, with the interval that so many pairs allow.
-The recipe always has the stock environment; the adapter the one that `--environment` names.
+drawn anew, and the pair's figure is the median of the ratios of neighbouring blocks. The recipe
+always has the stock environment, the backend that of --environment. All that is asked for is
+measured pair by pair in turns, so that an hour's weather hits all alike; run again with the same
+--out, it goes on where it ended. What is printed at the end is the Hodges-Lehmann estimate over
+pairs, with its interval, beside the goal.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
+import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import numpy as np
 
-from harness import data, registry, spec
-from harness.contract import Setting
-from harness.machine import available_cpus, describe_machine
-from harness.run.arrays import write_arrays
-from harness.run.environment import Environment, worker_environment
-from harness.run.process import WorkerProcess
-from harness.spec import initial_parameters
+from benchmarks.kept import of_this_machine, read
+from benchmarks.markdown import heading, table
+from benchmarks.recipes.measure import RECIPES, Rows, lay_out, measure
+from harness import registry
+from harness.output import append_rows
+from harness.run.environment import Environment
+from harness.spec import load_spec
 from harness.verdict.paired import hodges_lehmann, hodges_lehmann_bounds
 
-RECIPES = {
-    "torch": "torch",
-    "flax": "flax",
-    "keras": "keras",
-    "tensorflow": "tensorflow",
-    "tensorflow@session": "session",
-}
-TARGET = "benchmarks.recipes.backend:Recipe"
-COLUMNS = "backend model environment pair block adapter_seconds recipe_seconds".split()
-TIMEOUT = 900.0
+COLUMNS = "backend model environment pair block steps adapter_seconds recipe_seconds".split()
+MODELS = ("mnist-1conv", "mnist-2conv", "resnet-20")
 TAIL = 0.025  # of the interval, on each side
+GOALS = {  # tuned, on two cores of a CPU; all are to be 1 in the stock environment
+    "torch": {"mnist-1conv": 2.0, "mnist-2conv": 1.4, "resnet-20": 1.3},
+    "flax": {"mnist-1conv": 4.5, "mnist-2conv": 2.2, "resnet-20": 1.5},
+    "keras": {"mnist-1conv": 2.2, "mnist-2conv": 1.3, "resnet-20": 1.1},
+    "tensorflow": {"mnist-1conv": 1.1, "mnist-2conv": 1.0, "resnet-20": 1.0},
+}
 
 
-@dataclass
-class Side:
-    """One of a pair: its worker, and the seconds of its blocks."""
+@dataclass(frozen=True)
+class Question:
+    """What is measured pair by pair."""
 
-    name: str
-    worker: WorkerProcess
-    seconds: list[float]
+    backend: str
+    model: str
+    environment: Environment
 
-    def ask(self, command: str, arrays: dict[str, Any] = {}, **fields: Any) -> dict[str, Any]:  # noqa: B006 (never changed)
-        """Ask its worker, and wait."""
-        return self.worker.ask(command, arrays, timeout=TIMEOUT, **fields)[0]
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"{self.backend}, {self.model}, {self.environment}"
 
 
 def main() -> None:
-    """Read the options, measure every backend asked for, and print a line for each."""
+    """Read the options, measure what is not yet, and print the tables."""
     options = read_options()
-    machine = describe_machine()
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "machine.json").write_text(json.dumps(machine, indent=2) + "\n")
-    rows = []
-    for label in options.backend.split(","):
-        ratios = []
-        for pair in range(options.pairs):
-            sides = measure(label, options, pair)
-            own, recipe = (np.array(side.seconds) for side in sides)
-            ratios.append(float(np.median(recipe / own)))
-            for block, (mine, theirs) in enumerate(zip(own, recipe, strict=True)):
-                rows.append((label, options.model, options.environment, pair, block, mine, theirs))
-            print(f"{label} pair {pair + 1}/{options.pairs}: {ratios[-1]:.3f}", flush=True)
-        report(label, options, ratios, rows)
-        write(options.out / "blocks.csv", rows)
+    questions = [
+        Question(backend, model, environment)
+        for environment in options.environment
+        for model in options.model
+        for backend in options.backend
+    ]
+    if not options.table:
+        of_this_machine(options.out)
+        carry_out(questions, options)
+    rows = read(options.out / "blocks.csv")
+    if not rows:
+        sys.exit(f"error: --out {options.out}: nothing was measured. Try: without --table")
+    print(f"{heading()}\n\n{tables(rows)}")
 
 
 def read_options() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.recipes", description=__doc__.partition("\n")[0]
+        prog="python -m benchmarks.recipes",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--backend", default="torch,flax,keras,tensorflow")
-    parser.add_argument("--model", default="mnist-1conv")
-    parser.add_argument("--environment", choices=("tuned", "stock"), default="tuned")
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--blocks", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=30, help="in a block")
-    parser.add_argument("--out", type=Path, default=Path("results/recipes"))
-    options = parser.parse_args()
-    unknown = set(options.backend.split(",")) - RECIPES.keys()
-    if unknown:
-        parser.error(f"no recipe for {', '.join(unknown)}; there are: {', '.join(RECIPES)}")
-    return options
+    add = parser.add_argument
+    add("--backend", type=_of(RECIPES), default=list(GOALS), help="by commas")
+    add("--model", type=_of(MODELS), default=list(MODELS), help="by commas")
+    add("--environment", type=_of(get_args(Environment)), default=["tuned", "stock"])
+    add("--pairs", type=int, default=6, help="of fresh processes")
+    add("--blocks", type=int, default=6, help="of each side in a pair")
+    add("--block-seconds", type=float, default=1.0, help="of the backend's own blocks, about")
+    add("--out", type=Path, default=Path("results/recipes"))
+    add("--table", action="store_true", help="print the tables of what is there; measure nothing")
+    return parser.parse_args()
 
 
-def measure(label: str, options: argparse.Namespace, pair: int) -> tuple[Side, Side]:
-    """Start both, let them train in turns, end both; return adapter and recipe."""
-    random = np.random.default_rng([pair, 7])
-    chosen = spec.load_spec(options.model)
-    training = chosen.training
-    count = options.steps * training.batch_size
-    with tempfile.TemporaryDirectory(prefix="recipes-") as folder:
-        lay_out(chosen, Path(folder), count)
-        sides = list(start(label, options, chosen, Path(folder)))
-        order = np.arange(count).reshape(options.steps, training.batch_size)
-        arrays = {"order": order, "rates": np.full(options.steps, training.optimizer.learning_rate)}
-        for block in range(-2, options.blocks):  # two to warm up
-            for side in random.permutation(np.array(sides, object)):
-                seconds = side.ask("train", arrays)["seconds"]
-                if block >= 0:
-                    side.seconds.append(seconds)
-        for side in sides:
-            side.worker.close()
-    return sides[0], sides[1]
+def _of(allowed: Iterable[str]) -> type:
+    """Return what reads a list by commas."""
+
+    def parse(text: str) -> list[str]:
+        found = text.split(",")
+        if unknown := [word for word in found if word not in allowed]:
+            known = ", ".join(allowed)
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r}; allowed: {known}, by commas")
+        return found
+
+    return parse  # type: ignore[return-value]
 
 
-def lay_out(chosen: Any, folder: Path, count: int) -> None:
-    """Write the images that are trained: of MNIST where it is, noise for other sizes."""
-    if chosen.input == (28, 28, 1):
-        dataset = data.load("mnist")
-    else:
-        height, width, channels = chosen.input
-        dataset = data.load(f"synthetic:{height}x{width}x{channels}:10:{2 * count}")
-    arrays = {"train_images": dataset.train_images, "train_targets": dataset.train_labels}
-    write_arrays(folder, {name: values[:count] for name, values in arrays.items()})
+def carry_out(questions: Sequence[Question], options: argparse.Namespace) -> None:
+    """Measure pair after pair, each of all questions in an order drawn anew."""
+    path = options.out / "blocks.csv"
+    done = {(Question(*(r[n] for n in COLUMNS[:3])), int(r["pair"])) for r in read(path)}  # type: ignore[arg-type]
+    infos = {info.label: info for info in registry.describe()}
+    with tempfile.TemporaryDirectory(prefix="recipes-") as scratch:
+        places: dict[str, tuple[Path, Rows]] = {}
+        for model in dict.fromkeys(question.model for question in questions):
+            folder = Path(scratch) / model
+            folder.mkdir()
+            places[model] = folder, lay_out(load_spec(model), folder)
+        for pair in range(options.pairs):
+            for index in np.random.default_rng([pair, 11]).permutation(len(questions)):
+                question = questions[index]
+                if (question, pair) in done:
+                    continue
+                folder, rows = places[question.model]
+                steps, own, recipe = measure(
+                    *(infos[question.backend], question.environment, rows, folder),
+                    *(options.blocks, options.block_seconds, pair),
+                )
+                append_rows(path, COLUMNS, _rows(question, pair, steps, own, recipe))
+                ratio = float(np.median(np.array(recipe) / np.array(own)))
+                print(f"pair {pair + 1}, {question}: {ratio:.2f}", file=sys.stderr, flush=True)
 
 
-def start(label: str, options: Any, chosen: Any, folder: Path) -> Iterator[Side]:
-    """Start adapter and recipe, one after the other, and build their models."""
-    info = next(b for b in registry.describe() if b.label == label)
-    threads = available_cpus()
-    sides: list[tuple[str, str, str, Environment]] = [
-        (label, info.target, info.variant, options.environment),
-        (f"{label} recipe", TARGET, RECIPES[label], "stock"),
-    ]
-    for name, target, variant, chosen_environment in sides:
-        environment = worker_environment(chosen_environment, threads, info.tuned)
-        log = options.out / f"{name.replace(' ', '-')}.log"
-        worker = WorkerProcess(name, log, environment, threads)
-        side = Side(name, worker, [])
-        setting = asdict(Setting("cpu", "float32", threads))
-        side.ask("prepare", target=target, variant=variant, setting=setting)
-        source = folder / f"{name.replace(' ', '_').replace('@', '_')}.py"
-        given = {"spec": chosen.model_dump_json(), "source": str(source), "data": str(folder)}
-        side.ask("open", **given)
-        side.ask("reset", initial_parameters(chosen, 0), seed=0)
-        yield side
+def _rows(
+    question: Question, pair: int, steps: int, own: Sequence[float], recipe: Sequence[float]
+) -> list[dict[str, object]]:
+    shared = (question.backend, question.model, question.environment, pair)
+    blocks = enumerate(zip(own, recipe, strict=True))
+    return [dict(zip(COLUMNS, (*shared, n, steps, *both), strict=True)) for n, both in blocks]
 
 
-def report(label: str, options: argparse.Namespace, ratios: list[float], rows: list[Any]) -> None:
-    """Print one line: how many times as fast as its recipe."""
-    logs = np.log(ratios)
-    low, high = hodges_lehmann_bounds(logs, TAIL)
-    size = options.steps * spec.load_spec(options.model).training.batch_size
-    own = [size / row[5] for row in rows if row[0] == label]
-    print(
-        f"{label}, {options.model}, {options.environment}: "
-        f"{np.exp(hodges_lehmann(logs)):.2f} times its recipe "
-        f"({np.exp(low):.2f} to {np.exp(high):.2f}, {len(ratios)} pairs); "
-        f"{np.median(own):,.0f} images/s",
-        flush=True,
-    )
+def tables(rows: Iterable[Mapping[str, str]]) -> str:
+    """Return a Markdown table for each environment: ratio, interval, goal and images/s."""
+    found: defaultdict[Question, defaultdict[str, list[tuple[float, ...]]]]
+    found = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        question = Question(row["backend"], row["model"], row["environment"])  # type: ignore[arg-type]
+        figures = (float(row[n]) for n in ("adapter_seconds", "recipe_seconds", "steps"))
+        found[question][row["pair"]].append(tuple(figures))
+    parts = []
+    for environment in get_args(Environment):
+        own = [question for question in found if question.environment == environment]
+        if not own:
+            continue
+        models = [model for model in MODELS if any(q.model == model for q in own)]
+        lines = []
+        for backend in [name for name in RECIPES if any(q.backend == name for q in own)]:
+            cells = [found.get(Question(backend, model, environment)) for model in models]
+            lines.append(
+                [backend]
+                + [
+                    _cell(cell, goal_of(backend, model, environment), model) if cell else ""
+                    for cell, model in zip(cells, models, strict=True)
+                ]
+            )
+        parts.append(table((f"{environment}; goal; images/s", *models), lines))
+    return "\n\n".join(parts)
 
 
-def write(path: Path, rows: list[Any]) -> None:
-    """Write the raw blocks."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            "backend model environment pair block adapter_seconds recipe_seconds".split()
-        )
-        writer.writerows(rows)
+def goal_of(backend: str, model: str, environment: str) -> float | None:
+    """Return how many times as fast as the recipe it should be."""
+    if environment == "stock":
+        return 1.0
+    return GOALS.get(backend, {}).get(model)
+
+
+def _cell(pairs: Mapping[str, list[tuple[float, ...]]], goal: float | None, model: str) -> str:
+    blocks = [np.array(one).T for one in pairs.values()]
+    logs = np.array([np.median(np.log(recipe / own)) for own, recipe, _ in blocks])
+    low, high = np.exp(hodges_lehmann_bounds(logs, TAIL))
+    size = load_spec(model).training.batch_size
+    speed = np.median(np.concatenate([size * steps / own for own, _, steps in blocks]))
+    aim = "" if goal is None else f"; {goal:.1f}"
+    return f"{np.exp(hodges_lehmann(logs)):.2f} ({low:.2f} to {high:.2f}){aim}; {speed:,.0f}"
 
 
 if __name__ == "__main__":

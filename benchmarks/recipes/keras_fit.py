@@ -70,10 +70,9 @@ class Training:
         self.images, self.labels = images, labels
 
     def train(self, batches):
-        """One call of `fit`, on as many images as the batches have."""
-        rows = batches.ravel()
-        size = batches.shape[1]
-        self.model.fit(self.images[rows], self.labels[rows], batch_size=size, verbose=0)
+        """One call of `fit` on the first images, as many as the batches have; it shuffles them."""
+        count, size = batches.size, batches.shape[1]
+        self.model.fit(self.images[:count], self.labels[:count], batch_size=size, verbose=0)
 
 
 start = Training

@@ -18,6 +18,7 @@ from harness.commands.options import (
     ConfigFile,
     DatasetName,
     Environment,
+    Fit,
     Model,
     OneDevice,
     Plugins,
@@ -66,6 +67,7 @@ def ab(
     plugin: Plugins = None,
     model: Model = "mnist-2conv",
     dataset: DatasetName = "digits",
+    fit: Fit = False,
     device: OneDevice = "cpu",
     measure: Annotated[
         str, typer.Option(help="train, predict, compile; several by commas.")
@@ -106,11 +108,11 @@ def ab(
     ] = None,
     option_a: Annotated[
         list[str] | None,
-        typer.Option(help="precision=... or environment=... of A alone; may be repeated."),
+        typer.Option(help="precision=..., environment=... or stream=... of A alone; repeatable."),
     ] = None,
     option_b: Annotated[
         list[str] | None,
-        typer.Option(help="precision=... or environment=... of B alone; may be repeated."),
+        typer.Option(help="precision=..., environment=... or stream=... of B alone; repeatable."),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     precision: Precision = "float32",
@@ -146,6 +148,7 @@ def ab(
     from harness.run.pairs import pair_bench
     from harness.run.pairs_folder import PairsFolder
     from harness.run.plan import check_fit, check_precision, make_pair_plan
+    from harness.run.plan import fit as fit_to
     from harness.run.sides import Wanted, contestant, provenance
     from harness.show.pairs import PairProgress
     from harness.verdict.ab import ab as carry_out
@@ -165,6 +168,9 @@ def ab(
         Wanted("B", b, python_b, checkout_b, env_b or (), option_b or ()),
     )
     chosen_spec = spec.load_spec(model)
+    loaded = data.load(dataset) if fit else None
+    if loaded:
+        chosen_spec = fit_to(chosen_spec, loaded)
     known = registry.choose(a, plugin or []).known if plugin else registry.describe()
     messages = Console(stderr=True, quiet=quiet)
     with ExitStack() as stack:
@@ -192,7 +198,7 @@ def ab(
         calibrated = [(side.info.label, side.plan(plan)) for side in sides]
         deviation = known_deviation(key, calibrated, list(rule.limits))
         rule = plan_rule(rule, deviation, is_free=pairs is None and most_pairs is None)
-        loaded = data.load(dataset)
+        loaded = loaded or data.load(dataset)
         check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)
         folder = PairsFolder(out)
         stack.callback(folder.close)

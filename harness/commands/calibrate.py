@@ -14,6 +14,7 @@ from harness.commands.options import (
     BackendNames,
     DatasetName,
     Environment,
+    Fit,
     Model,
     OneDevice,
     Plugins,
@@ -36,6 +37,7 @@ def calibrate(
     plugin: Plugins = None,
     model: Model = "mnist-2conv",
     dataset: DatasetName = "digits",
+    fit: Fit = False,
     device: OneDevice = "cpu",
     measure: Annotated[
         str, typer.Option(help="train, predict, compile; several by commas.")
@@ -63,6 +65,7 @@ def calibrate(
     from harness.machine import describe_machine
     from harness.run.pairs_folder import PairsFolder
     from harness.run.plan import check_fit, check_range, make_pair_plan
+    from harness.run.plan import fit as fit_to
     from harness.show.calibrations import calibration_rows, calibration_table
     from harness.show.pairs import PairProgress
     from harness.verdict.ab import parse_rule
@@ -75,8 +78,12 @@ def calibrate(
     check_range("--power", power, 0.5, 0.999)
     measures = list(parse_rule(measure, "1%", None, pairs, None, None).limits)
     chosen, skipped, known = registry.choose(backend, plugin or [])
+    chosen_spec = spec.load_spec(model)
+    loaded = data.load(dataset) if fit else None
+    if loaded:
+        chosen_spec = fit_to(chosen_spec, loaded)
     plan = make_pair_plan(
-        spec.load_spec(model),
+        chosen_spec,
         dataset,
         chosen,
         known,
@@ -88,7 +95,7 @@ def calibrate(
         environment=environment,
         timeout=timeout,
     )
-    loaded = data.load(dataset)
+    loaded = loaded or data.load(dataset)
     check_fit(plan.spec, spec.infer(plan.spec).output_shape[0], loaded)
     folder = PairsFolder(out)
     messages = Console(stderr=True, quiet=quiet)

@@ -13,6 +13,7 @@ from harness.commands.options import (
     AsJson,
     BackendNames,
     Devices,
+    Fit,
     Model,
     Plugins,
     Precision,
@@ -51,9 +52,7 @@ def check(
             autocompletion=complete_datasets,
         ),
     ] = "digits",
-    fit: Annotated[
-        bool, typer.Option("--fit", help="Fit the model to the data set's images and classes.")
-    ] = False,
+    fit: Fit = False,
     epochs: Annotated[
         int | None, typer.Option(help="Of each training; the model's own, if not given.")
     ] = None,

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from harness.commands.complete import complete_backends
-from harness.commands.options import AsJson, DatasetName, Model, Plugins, Quiet, Threads, Timeout
+from harness.commands.options import (
+    AsJson,
+    DatasetName,
+    Fit,
+    Model,
+    Plugins,
+    Quiet,
+    Threads,
+    Timeout,
+)
 
 EPILOG = (
     "Examples:\n\n"
@@ -37,9 +46,7 @@ def explain(
     ] = None,
     plugin: Plugins = None,
     dataset: DatasetName = "digits",
-    fit: Annotated[
-        bool, typer.Option("--fit", help="Fit the model to the data set's images and classes.")
-    ] = False,
+    fit: Fit = False,
     elements: Annotated[int, typer.Option(help="Elements to show of each array.")] = 2,
     seed: Annotated[int, typer.Option(help="Of the weights, and of the images taken.")] = 0,
     threads: Threads = None,

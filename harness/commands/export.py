@@ -105,5 +105,5 @@ def _sampled(path: Path) -> str:
     try:
         machine = json.loads((path.parent / "machine.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        machine = {}
-    return as_pytest_benchmark(run, machine)
+        machine = None
+    return as_pytest_benchmark(run, machine if isinstance(machine, dict) else {})

@@ -55,6 +55,9 @@ DatasetName = Annotated[
         autocompletion=complete_datasets,
     ),
 ]
+Fit = Annotated[
+    bool, typer.Option("--fit", help="Give the model the data set's image size and classes.")
+]
 Precision = Annotated[
     str,
     typer.Option(

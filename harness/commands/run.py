@@ -21,6 +21,7 @@ from harness.commands.options import (
     DatasetName,
     Devices,
     Environment,
+    Fit,
     LogTo,
     Model,
     Plugins,
@@ -61,10 +62,7 @@ def run(
     dataset: DatasetName = "digits",
     device: Devices = "all",
     seeds: Annotated[int, typer.Option(help="How many seeds: 0, 1, 2, …")] = 3,
-    fit: Annotated[
-        bool,
-        typer.Option("--fit", help="Give the model the data set's image size and classes."),
-    ] = False,
+    fit: Fit = False,
     epochs: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     precision: Precision = "float32",
@@ -77,6 +75,13 @@ def run(
     block_steps: Annotated[
         int | None, typer.Option(help="Steps in a measured block; chosen, if not given.")
     ] = None,
+    stream: Annotated[
+        str,
+        typer.Option(
+            help="Give frameworks the training set in windows: always, never, or, auto, if there "
+            "is no room for each one's copy.",
+        ),
+    ] = "auto",
     timeout: Annotated[
         str,
         typer.Option(

@@ -21,6 +21,7 @@ from harness.run.plan import (
     MOST_SEEDS,
     MOST_TIMEOUT,
     DeviceRequest,
+    Stream,
 )
 from harness.verdict.compare import DIFFERENCES
 from harness.verdict.limits import parse_limits, parse_share
@@ -130,6 +131,7 @@ class Matrix(Section):
     threads: Annotated[int, Field(ge=1)] | None = None
     target_accuracy: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     block_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    stream: Stream = "auto"
     timeout: Annotated[str, BeforeValidator(_as_text), _read_by(_parse_seconds)] = "900"
     silence: Annotated[float, Field(ge=1.0, le=MOST_TIMEOUT)] = SILENCE
     memory: Annotated[str, _read_by(parse_memory)] | None = None

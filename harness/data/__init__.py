@@ -3,6 +3,7 @@
 from harness.data.dataset import Dataset
 from harness.data.names import OF_FILES, DatasetInfo, catalog, load, refuse_unknown
 from harness.data.order import OrderHash, epoch_batches, split
+from harness.data.store import memory_limit
 
 __all__ = [
     "OF_FILES",
@@ -12,6 +13,7 @@ __all__ = [
     "catalog",
     "epoch_batches",
     "load",
+    "memory_limit",
     "refuse_unknown",
     "split",
 ]

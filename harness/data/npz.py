@@ -125,6 +125,12 @@ def _load(source: _Source, key: str) -> Arrays:
                 f"array {name!r}: {np.dtype(other_dtype)} {other}; for training: "
                 f"{np.dtype(one_dtype)} {one}; all but the first size must agree"
             )
+    one_kind, other_kind = (source.headers[name].dtype for name in ("x_train", "x_test"))
+    if (one_kind == np.uint8) != (other_kind == np.uint8):
+        raise DataError(
+            f"array 'x_test': {other_kind} images; for training: {one_kind}. uint8 is divided by "
+            "255 and floats are not, so they would be of different scales. Try: both of one type"
+        )
 
     def fill(made: Arrays) -> None:
         for part in ("train", "test"):

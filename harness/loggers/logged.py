@@ -17,7 +17,7 @@ from harness.spec import Spec
 SETTINGS = (
     "run_id backend variant framework_version model model_hash dataset dataset_hash device "
     "device_name precision environment threads seed epochs batch_size parameters flops_per_image "
-    "order_hash init_hash machine_key commit target_accuracy"
+    "order_hash init_hash machine_key commit target_accuracy streamed"
 ).split()
 NO_FIGURES = frozenset({*SETTINGS, "schema_version", "worker", "dirty"})
 SCORES = ("loss", "accuracy", "rmse", "mae")

@@ -223,6 +223,7 @@ class Bench:
             "precision": plan.precision,
             "environment": plan.environment,
             "threads": plan.threads,
+            "streamed": plan.stream == "always" or None,
             "parameters": network.parameter_count,
             "flops_per_image": network.flops_per_image,
             "machine_key": self.machine_key,

@@ -23,6 +23,7 @@ from harness.run.folder import ResultsFolder
 from harness.run.messages import Arrays
 from harness.run.plan import Plan
 from harness.run.process import WorkerProcess
+from harness.run.streamed import WINDOW_BYTES
 
 Fields = dict[str, Any]
 GAUGES = ("joules", "gpu_mhz")  # of a block, columns of the samples
@@ -336,6 +337,7 @@ def begin_open(cell: Cell, folder: ResultsFolder, data: Path) -> None:
         spec=spec.model_dump_json(),
         source=str((folder.models / f"{name.replace('-', '_')}.py").absolute()),
         data=str(data),
+        window_bytes=WINDOW_BYTES if cell.plan.stream == "always" else 0,
     )
 
 

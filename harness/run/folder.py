@@ -30,7 +30,7 @@ SUMMARY_COLUMNS = (
     "peak_host_bytes peak_device_bytes train_loss test_loss test_accuracy test_rmse test_mae "
     "machine_key commit dirty limit_images_per_second fraction_of_limit "
     "target_accuracy seconds_to_target epochs_to_target "
-    "joules_per_image gpu_watts gpu_mhz gpu_process_bytes"
+    "joules_per_image gpu_watts gpu_mhz gpu_process_bytes streamed"
 ).split()
 # Statuses of seeds that were trained to their end, one of which is that of another network.
 TO_THE_END = frozenset({"ok", "differs"})
@@ -343,7 +343,7 @@ def _value(name: str, text: str) -> Any:
         return None
     if name in TEXT_COLUMNS:
         return plain_text(text)
-    if name in ("equivalent", "dirty"):
+    if name in ("equivalent", "dirty", "streamed"):
         return text == "True"
     if not text.lstrip("-").isdecimal():
         return float(text)

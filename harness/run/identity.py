@@ -48,6 +48,7 @@ def identity(plan: Plan, dataset: Dataset, machine: Mapping[str, Any]) -> dict[s
         "initial_weights": None if plan.initial is None else parameters_hash(plan.initial),
         "save_weights": plan.save_weights,
         "target_accuracy": plan.target_accuracy,
+        "stream": plan.stream,
         "limit": bool(plan.probing),
         "machine": {name: machine[name] for name in MACHINE},
         "versions": {

@@ -41,7 +41,7 @@ from harness.run.listener import Listener
 from harness.run.pair_cores import masks, on
 from harness.run.pair_rounds import first_is_a, orders, put, whole_blocks
 from harness.run.pairs_folder import Pair, PairsFolder
-from harness.run.plan import Plan, check_fit
+from harness.run.plan import Plan, check_fit, settle_stream
 from harness.run.preparation import first_blocks, first_step, refuse_early, train_aside
 from harness.run.process import NO_USE
 from harness.run.reference import check_network
@@ -308,6 +308,7 @@ def pair_bench(
     """
     outputs = infer(plan.spec).output_shape[0]
     check_fit(plan.spec, outputs, dataset)
+    plan = settle_stream(plan, dataset)
     machine = describe_machine()
     folder.write_json("machine.json", {**machine, **remarks})
     scratch = temporary_folder()

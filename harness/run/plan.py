@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from numpy.typing import NDArray
 
 from harness.contract import Device, Precision
-from harness.data import Dataset, epoch_batches, split
+from harness.data import Dataset, epoch_batches, memory_limit, split
 from harness.errors import SpecError, UsageError, did_you_mean
 from harness.machine import available_cpus, may_have_gpu
 from harness.registry import BackendInfo
@@ -19,6 +19,7 @@ from harness.run.limits import SILENCE, Limits
 from harness.spec import Spec, infer
 
 DeviceRequest = Literal["cpu", "gpu", "all"]
+Stream = Literal["auto", "never", "always"]
 
 # The largest value of each option: beyond these a number is a slip of the keyboard.
 MOST_EPOCHS = 10_000
@@ -40,7 +41,8 @@ class Plan:
     `initial` holds the weights that every seed starts from; None: drawn for each seed. `probing`
     are the backends among which are those that measure the machine's limits, if these are not
     known; with none, no figure is set beside a limit. `target_accuracy` is a share: a backend that
-    reaches it at an epoch's end stops training.
+    reaches it at an epoch's end stops training. `stream` says whether frameworks are given the
+    training set in windows, rather than whole; for "auto" see `settle_stream`.
     """
 
     spec: Spec
@@ -62,6 +64,7 @@ class Plan:
     silence: float = SILENCE
     memory: int | None = None
     retries: int = 0
+    stream: Stream = "auto"
 
     @property
     def limits(self) -> Limits:
@@ -93,6 +96,7 @@ def make_plan(
     silence: float = SILENCE,
     memory: int | None = None,
     retries: int = 0,
+    stream: str = "auto",
 ) -> Plan:
     """Check every option and put the plan together; `timed` plans are not for the reference.
 
@@ -122,6 +126,7 @@ def make_plan(
     check_device(device)
     check_word("--precision", precision, get_args(Precision))
     check_word("--environment", environment, get_args(Environment))
+    check_word("--stream", stream, get_args(Stream))
     for info in backends:
         if timed and info.backend == REFERENCE:
             raise UsageError(
@@ -135,7 +140,7 @@ def make_plan(
         dataset=dataset,
         backends=tuple(backends),
         reference=next(info for info in known if info.label == REFERENCE),
-        device=device,  # type: ignore[arg-type]  # checked above, as are the next two
+        device=device,  # type: ignore[arg-type]  # checked above, as are others
         seeds=tuple(range(seeds)),
         precision=precision,  # type: ignore[arg-type]
         environment=environment,  # type: ignore[arg-type]
@@ -150,6 +155,7 @@ def make_plan(
         silence=silence,
         memory=memory,
         retries=retries,
+        stream=stream,  # type: ignore[arg-type]
     )
 
 
@@ -177,6 +183,16 @@ def make_pair_plan(
     return make_plan(
         spec, dataset, backends, known, device=device, seeds=1, threads=threads, **options
     )
+
+
+def settle_stream(plan: Plan, dataset: Dataset) -> Plan:
+    """Return the plan with "auto" settled: "always" if there is no room for every worker's copy."""
+    if plan.stream != "auto":
+        return plan
+    copies = len(plan.backends) * (2 if plan.device == "all" and may_have_gpu() else 1)
+    wide = 2 if plan.precision == "float64" else 1
+    is_too_large = copies * wide * dataset.train_images.nbytes > memory_limit()
+    return replace(plan, stream="always" if is_too_large else "never")
 
 
 def check_range(option: str, value: float, low: float, high: float) -> None:

@@ -22,7 +22,7 @@ from harness.spec import infer, load_spec
 # Options that `make_plan` has by the same name.
 PLANNED = (
     "device seeds epochs batch_size precision environment threads block_steps save_weights silence "
-    "retries target_accuracy"
+    "retries target_accuracy stream"
 ).split()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,9 +17,10 @@ from harness.run.durable import temporary_folder
 from harness.run.folder import ResultsFolder, now
 from harness.run.identity import identity
 from harness.run.listener import Listener
-from harness.run.plan import Plan, check_fit
+from harness.run.plan import Plan, check_fit, settle_stream
 from harness.run.preparation import find_limits, prepare, restart, wanted_devices
 from harness.run.resume import next_round, set_aside, take_up
+from harness.run.signals import Ended, in_order
 from harness.run.training import train_seed
 from harness.spec import infer, parameters_hash
 
@@ -53,7 +52,7 @@ def run(
     cells: list[Cell] = []
     ending = ExitStack()
     try:
-        ending.enter_context(_in_order())
+        ending.enter_context(in_order())
         ending.callback(listener.finished)
         ending.callback(folder.close)
         place = Path(ending.enter_context(temporary_folder()))
@@ -62,7 +61,7 @@ def run(
         bench = Bench(plan, dataset, folder, listener, machine["machine_key"], place, cells=cells)
         _begin(bench, identity(plan, dataset, machine), {**machine, **remarks}, request)
         left = {key.seed for key in bench.journal.rows if bench.journal.is_open(key)}
-        listener.started(replace(plan, seeds=tuple(sorted(left))), str(folder.path))
+        listener.started(replace(bench.plan, seeds=tuple(sorted(left))), str(folder.path))
         if left:
             find_limits(bench)
             _all_seeds(bench)
@@ -99,6 +98,13 @@ def _begin(
         bench.folder.write_json("machine.json", machine)
         bench.folder.write_json("spec.json", bench.plan.spec.model_dump(mode="json"))
         bench.folder.begin_journal({"begun_at": now(), "identity": what, "request": dict(request)})
+    # What there was room for when the run began holds to its end.
+    known = bench.journal.head.get("stream")
+    if known in ("never", "always"):
+        bench.plan = replace(bench.plan, stream=known)
+    else:
+        bench.plan = settle_stream(bench.plan, bench.dataset)
+        bench.journal.note("room for the training set", stream=bench.plan.stream)
     bench.plan_rows(wanted_devices(bench.plan.device))
 
 
@@ -181,33 +187,3 @@ def _noting(bench: Bench, seed: int, cells: Sequence[Cell], facts: Row) -> Itera
         bench.note_status(seed, wanted, facts)
         bench.finish_summary()
         raise
-
-
-class Ended(KeyboardInterrupt):
-    """A signal that ends the harness, other than that of Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        super().__init__(f"by {signal.Signals(number).name}")
-
-
-@contextmanager
-def _in_order() -> Iterator[None]:
-    """Let signals that would end the harness at once end the run as Ctrl-C does.
-
-    Those that are ignored stay so, such as SIGHUP by `nohup`.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, _: object) -> None:
-        raise Ended(number)
-
-    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, end) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -21,9 +21,14 @@ from harness.run.checkout import checkout, paths_of
 from harness.run.environment import Environment
 from harness.run.folder import now
 from harness.run.pairs import Contestant, PairBench
+from harness.run.plan import Stream
 
 # Those of the command that a side may have for itself: what it computes stays the same.
-OPTIONS = {"precision": get_args(Precision), "environment": get_args(Environment)}
+OPTIONS = {
+    "precision": get_args(Precision),
+    "environment": get_args(Environment),
+    "stream": get_args(Stream)[1:],
+}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from harness.run.messages import read_message, write_message
 from harness.run.meter import GpuMeter, open_meter
 from harness.run.pending import measure_pending
 from harness.run.score import score
+from harness.run.streamed import StreamedSession
 from harness.spec import spec_from_json
 
 Fields = dict[str, Any]
@@ -91,7 +92,8 @@ class Worker:
     def open(self, fields: Fields, arrays: Arrays) -> tuple[Fields, Arrays]:
         """Write the source, import it and build the model; load the data.
 
-        With `given`, the source is not written: the file is imported as it lies there.
+        With `given`, the source is not written: the file is imported as it lies there. With
+        `window_bytes`, the framework holds no more of the training set than a window of these.
         """
         self.spec = spec_from_json(fields["spec"])
         path = Path(fields["source"])
@@ -102,6 +104,9 @@ class Worker:
         seconds = perf_counter() - started
         if missing := missing_members(self.session, Session):
             raise TypeError(f"{type(self.session).__name__} has no method {', '.join(missing)}")
+        if window_bytes := fields.get("window_bytes", 0):
+            # Which has the other methods, too, but none that mypy sees.
+            self.session = cast(Session, StreamedSession(self.session, window_bytes))
         self.data = Path(fields["data"])
         self.session.load(self._array("train_images"), self._array("train_targets"))
         return {"seconds": seconds}, {}

@@ -20,7 +20,16 @@ from harness.run.folder import SAMPLE_COLUMNS, SUMMARY_COLUMNS, is_own, read_row
 from harness.show.table import Line, Row, label_of, lines_of
 from harness.spec import Spec, library, load_spec, parse_spec_json
 
-SETTING = ("model", "dataset", "batch_size", "precision", "environment", "threads", "epochs")
+SETTING = (
+    "model",
+    "dataset",
+    "batch_size",
+    "precision",
+    "environment",
+    "threads",
+    "epochs",
+    "streamed",
+)
 PLACE = ("dataset_hash", "machine_key")
 # What a page asks of machine.json, and what that is; anything else there is as if it were not.
 MACHINE: dict[str, type] = {
@@ -121,6 +130,8 @@ class Case:
         for name, usual in PLAIN.items():
             if self.first(name) not in (usual, None):
                 words.append(str(self.first(name)))
+        if self.first("streamed"):
+            words.append("training set streamed")
         return ", ".join(words)
 
     @property

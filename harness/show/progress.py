@@ -54,6 +54,8 @@ def what_is_trained(plan: Plan) -> str:
         f"{plan.spec.name} on {plan.dataset}: {_count(training.epochs, 'epoch')}, "
         f"{_count(len(plan.seeds), 'seed')}, batch {training.batch_size}, {plan.precision}, "
         f"{_count(plan.threads, 'thread')}, {plan.environment} environment"
+        + ", training set streamed"
+        * (plan.stream == "always")
     )
 
 

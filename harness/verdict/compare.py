@@ -29,6 +29,7 @@ DIFFERENCES = {
     "weights": ("init_hash",),
     "order": ("order_hash",),
     "network": ("equivalent",),
+    "stream": ("streamed",),
 }
 Question = tuple[str, CellKey, str]  # the new result's place, the cell, the measure
 Pair = tuple[RunCell, RunCell]
@@ -180,6 +181,8 @@ def _say(word: str, value: tuple[str, ...]) -> str:
         return f"{value[0][:12]}{' with changes' if value[1] == 'True' else ''}"
     if word == "network":
         return "the reference's network" if value[0] == "True" else "another network"
+    if word == "stream":
+        return "a streamed training set" if value[0] == "True" else "one held whole"
     return value[0]
 
 

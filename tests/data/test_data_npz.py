@@ -17,6 +17,7 @@ from harness.data.npz import load_npz
 from harness.errors import DataError
 
 RNG = np.random.default_rng(0)
+FLOATS = np.ones((12, 5, 4, 3))
 
 
 def arrays(**changes: object) -> dict[str, object]:
@@ -55,7 +56,7 @@ def test_compressed_files_are_read_too(tmp_path):
 
 def test_float_images_are_kept_as_they_are(tmp_path):
     images = RNG.normal(size=(12, 5, 4, 3)) * 100
-    dataset = load(save(tmp_path, x_train=images))
+    dataset = load(save(tmp_path, x_train=images, x_test=images[:6]))
     assert np.array_equal(dataset.train_images, images.astype(np.float32))
 
 
@@ -111,7 +112,8 @@ def test_large_signals_are_kept_apart_by_the_shape_in_the_name(tmp_path, monkeyp
 @pytest.mark.parametrize("dtype", [">f4", "<f2", "<f8"])
 def test_memory_layout_and_byte_order_do_not_matter(tmp_path, dtype, order):
     images = RNG.integers(0, 100, (12, 5, 4, 3))
-    dataset = load(save(tmp_path, x_train=np.array(images, dtype, order=order)))
+    images_of = {"x_train": np.array(images, dtype, order=order), "x_test": np.ones((6, 5, 4, 3))}
+    dataset = load(save(tmp_path, **images_of))
     assert np.array_equal(dataset.train_images, images)
     assert dataset.train_images.flags.c_contiguous
 
@@ -154,9 +156,15 @@ REFUSED = {
     "complex": ({"x_train": np.ones((12, 5, 4, 3), complex)}, "dtype '<c16'"),
     "bool": ({"y_train": np.ones(12, bool)}, "dtype '|b1'"),
     "records": ({"x_train": np.ones(12, [("a", int)])}, "'x_train': unreadable header"),
-    "NaN": ({"x_test": np.full((6, 5, 4, 3), np.nan)}, "array 'x_test': NaN"),
-    "infinity": ({"x_test": np.full((6, 5, 4, 3), np.inf)}, "array 'x_test': NaN, infinite"),
-    "too large": ({"x_test": np.full((6, 5, 4, 3), 1e300)}, "too large for float32"),
+    "NaN": ({"x_train": FLOATS, "x_test": np.full((6, 5, 4, 3), np.nan)}, "array 'x_test': NaN"),
+    "infinity": (
+        {"x_train": FLOATS, "x_test": np.full((6, 5, 4, 3), np.inf)},
+        "array 'x_test': NaN, infinite",
+    ),
+    "too large": (
+        {"x_train": FLOATS, "x_test": np.full((6, 5, 4, 3), 1e300)},
+        "too large for float32",
+    ),
     "NaN targets": (
         {"y_train": np.full(12, np.nan), "y_test": np.ones(6)},
         "array 'y_train': NaN",
@@ -167,6 +175,11 @@ REFUSED = {
         r"shape \(12, 60\); allowed: \[n, h, w\], .* npz:FILE:LENGTHxCHANNELS",
     ),
     "fewer labels": ({"y_train": np.arange(11)}, "'y_train': 11 labels for the 12 images"),
+    "floats beside uint8": (
+        {"x_test": np.ones((6, 5, 4, 3), np.float32)},
+        "'x_test': float32 images; for training: uint8.*255.*Try: both of one type",
+    ),
+    "uint8 beside floats": ({"x_train": FLOATS}, "'x_test': uint8 images; for training: float64"),
     "other test shape": (
         {"x_test": np.ones((6, 4, 5, 3))},
         r"'x_test': float32 \(6, 4, 5, 3\); for training: float32 \(12, 5, 4, 3\)",

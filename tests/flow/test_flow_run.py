@@ -64,6 +64,7 @@ def test_every_column_of_the_design_is_filled(go):
         "gpu_watts",
         "gpu_mhz",
         "gpu_process_bytes",
+        "streamed",
     }
 
 

@@ -430,12 +430,13 @@ def test_without_a_file_in_the_command_it_goes_by_the_name(tmp_path, command, mo
     assert f"python -m harness ab tensorflow torch {said}" in found.words
 
 
-def test_a_model_that_was_fitted_is_checked_as_fitted_and_not_sent_to_ab(tmp_path):
+def test_a_model_that_was_fitted_is_checked_and_compared_as_fitted(tmp_path):
     folder = write_results(tmp_path / "run")
     ran = "python -m harness run -m resnet-20 -d digits --fit"
     _, found = shown(change_machine(folder, command=ran))
     assert "check --backend all --model resnet-20 --fit --dataset digits" in found.words
-    assert "harness ab" not in found.words
+    said = "--model resnet-20 --dataset digits --fit"
+    assert f"harness ab tensorflow torch {said}" in found.words
 
 
 def test_a_colour_belongs_to_a_backend_on_the_whole_page():

@@ -480,6 +480,21 @@ def test_an_interpreter_without_the_harness_is_wrong_usage_and_no_regression(pla
     assert "no harness here" in err
 
 
+def test_a_model_is_fitted_to_the_images_and_a_side_may_have_them_in_windows(place, capsys):
+    data = ["--model", "small.toml", "--dataset", "synthetic:7x7x1:4:84", "--out", "out"]
+    some = ["--cores", "1", "--rounds", "4", "--pairs", "2", "--option-b", "stream=always"]
+    with pytest.raises(SystemExit) as end:
+        main(["ab", "steady", "steady", *data, *some, "--fit"])
+    assert end.value.code == 3, "two pairs settle nothing"
+    assert "[stream=always]" in capsys.readouterr().out
+    source = next((place / "out" / "models").iterdir())
+    assert source.exists()
+    kept = json.loads((place / "out" / "verdict.json").read_text())
+    assert kept["sides"]["B"]["options"] == ["stream=always"]
+    pairs = read_rows(place / "out" / "pairs.csv")
+    assert [row["status"] for row in pairs] == ["ok"] * 2
+
+
 def test_pairs_that_cannot_be_written_end_it_with_the_code_of_a_full_disk(place, code, monkeypatch):
     def full(self, content):
         if self.path.name == "pairs.csv":
@@ -498,7 +513,7 @@ BAD = {
     "is 4 backends": ("steady", "[scw][trl][eoar]*"),
     "no such program": ("steady", "steady", "--python-a", "no/such/python"),
     "allowed: NAME=VALUE": ("steady", "steady", "--env-b", "FAST"),
-    "--option-b precison=float64; allowed: precision, environment. Did you mean 'precision'?": (
+    "precison=float64; allowed: precision, environment, stream. Did you mean 'precision'?": (
         *("steady", "steady", "--option-b", "precison=float64"),
     ),
     "--option-a precision=half; allowed: float32, tf32": (

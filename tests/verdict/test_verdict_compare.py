@@ -117,6 +117,7 @@ CHANGES = {
     "weights": {"init_hash": "i2"},
     "order": {"order_hash": "o2"},
     "network": {"equivalent": False},
+    "stream": {"streamed": True},
 }
 
 

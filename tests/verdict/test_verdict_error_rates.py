@@ -18,8 +18,9 @@ sys.path.insert(0, str(ROOT))  # the benchmarks are no part of what is installed
 from benchmarks.error_rates.__main__ import go_on, measured, prepare  # noqa: E402
 from benchmarks.error_rates.calibrate import Line, fault_of, find_points, line  # noqa: E402
 from benchmarks.error_rates.given import EXTRA, own_source, slowed  # noqa: E402
+from benchmarks.error_rates.in_turn import decisions_in_turn  # noqa: E402
 from benchmarks.error_rates.rivals import asv, pyperf, pytest_benchmark  # noqa: E402
-from benchmarks.error_rates.schedule import SAME, Schedule, Series, read, round_of  # noqa: E402
+from benchmarks.error_rates.schedule import SAME, Schedule, Series, round_of  # noqa: E402
 from benchmarks.error_rates.series import (  # noqa: E402
     DEFAULT,
     SHARP,
@@ -29,6 +30,7 @@ from benchmarks.error_rates.series import (  # noqa: E402
     rival_rows,
 )
 from benchmarks.error_rates.table import joined, judged, report  # noqa: E402
+from benchmarks.kept import read  # noqa: E402
 from harness.errors import UsageError  # noqa: E402
 from harness.output import append_rows  # noqa: E402
 from harness.run.pairs_folder import Pair  # noqa: E402
@@ -340,3 +342,39 @@ def test_rows_are_appended_under_one_header_and_a_torn_line_spoils_no_other(tmp_
     assert read(path)[-1] == {"a": "7", "b": "8"}
     with pytest.raises(UsageError, match="other columns"):
         append_rows(path, ["a", "c"], [])
+
+
+def rows_in_turn(ratios, series_of=lambda number: 0, **changes):
+    shared = {"folder": "f", "backend": "torch", "cores": "1", "neighbour": "False"}
+    return [
+        {
+            **shared,
+            "slowdown": "0",
+            "attempt": "0",
+            "first": "A",
+            "started_at": "",
+            **changes,
+            "series": str(series_of(n)),
+            "pair": str(n),
+            "log_ratio": str(ratio),
+        }
+        for n, ratio in enumerate(ratios)
+    ]
+
+
+def test_pairs_that_a_decision_left_are_the_next_one_s_and_none_is_used_twice():
+    quiet = list(np.random.default_rng(0).normal(0, 1e-3, 8))
+    slow = [value + 0.1 for value in quiet]
+    rows = rows_in_turn([*quiet, *slow, *quiet, *quiet[:7]], lambda n: n // 12)
+    found = decisions_in_turn(reversed(rows), Settings())
+    assert [row["verdict"] for row in found] == ["OK", "REGRESSED", "OK"], "and a rest of seven"
+    assert [row["pairs"] for row in found] == ["8"] * 3
+    assert {row["data"] for row in found} == {"pairs in turn"}
+
+
+@pytest.mark.parametrize("name", ["folder", "backend", "cores", "neighbour", "slowdown"])
+def test_pairs_of_different_cells_are_never_one_decision_s(name):
+    quiet = list(np.random.default_rng(0).normal(0, 1e-3, 7))
+    rows = [*rows_in_turn(quiet), *rows_in_turn(quiet, **{name: "all"})]
+    assert decisions_in_turn(rows, Settings()) == []
+    assert len(decisions_in_turn([*rows, *rows_in_turn(quiet)], Settings())) == 1

@@ -209,3 +209,9 @@ def test_pytest_benchmark_s_format_needs_samples(tmp_path, capsys):
         main(["export", str(folder), "-f", "pytest-benchmark"])
     assert end.value.code == 2
     assert "wants every sample" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[1]", '"text"', "{", "null"])
+def test_a_machine_file_that_makes_no_sense_is_as_if_there_were_none(tmp_path, exported, content):
+    (tmp_path / "run" / "machine.json").write_text(content)
+    assert json.loads(exported("pytest-benchmark"))["machine_info"]["node"] == ""

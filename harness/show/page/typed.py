@@ -20,13 +20,13 @@ def to_check(case: Case) -> str:
 def to_compare(case: Case) -> str:
     """Return the command whose verdict on the two fastest has an error rate; "" if there is one.
 
-    `ab` compares on one device, and takes a model as it is.
+    `ab` compares on one device.
     """
     found = [ratio.line for ratio in ratios(case.lines)]
     sides = [line.backend for line in found if line.device == found[0].device][:2]
-    if len(sides) < 2 or "--fit" in _ran(case):
+    if len(sides) < 2:
         return ""
-    options = [*_model(case), *_dataset(case)]
+    options = [*_model(case), *_dataset(case), *(["--fit"] if "--fit" in _ran(case) else [])]
     if found[0].device != "cpu":
         options += ["--device", found[0].device]
     if case.first("precision") != "float32":
