@@ -209,6 +209,7 @@ class Bench:
             "epochs": training.epochs,
             "batch_size": training.batch_size,
             "target_accuracy": self.plan.target_accuracy,
+            "streamed": self.plan.stream == "always" or None,
         }
 
     def common(self) -> Row:
@@ -223,7 +224,6 @@ class Bench:
             "precision": plan.precision,
             "environment": plan.environment,
             "threads": plan.threads,
-            "streamed": plan.stream == "always" or None,
             "parameters": network.parameter_count,
             "flops_per_image": network.flops_per_image,
             "machine_key": self.machine_key,
