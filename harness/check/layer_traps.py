@@ -115,7 +115,9 @@ def pool_padding(evidence: Evidence) -> str:
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = found / right
         first = shares[:1, ..., :1]
-        if np.isfinite(first).all() and evidence.is_like(right * first) and (first <= 1).all():
+        # Where nothing is padding the share is 1, but for rounding, which differs by processor.
+        is_share = np.isfinite(first).all() and (first <= 1.001).all()
+        if is_share and evidence.is_like(right * first):
             return "as with padding that counts in the mean"
     return ""
 
