@@ -70,7 +70,8 @@ class Schedule:
     """The series of all rounds so far, in `schedule.csv`; what each is, in `sealed.csv`.
 
     `sources` are the backends' own sources, `repetitions` the work that makes each slowdown, by
-    backend, cores and slowdown, and `slow` writes one with the other.
+    backend, cores and slowdown, and `slow` writes one with the other. The files that are so made
+    are written anew from the seals: both sides of a series are of the code that measures it.
     """
 
     def __init__(
@@ -87,6 +88,14 @@ class Schedule:
         (folder / "sources").mkdir(exist_ok=True)
         self.series = [_series(row) for row in read(folder / "schedule.csv")]
         self.sizes = [len(round_of(number, backends)) for number in range(2 * len(SLOWDOWNS))]
+        work = {row["source"]: int(row["repetitions"]) for row in read(folder / "sealed.csv")}
+        for series in self.series:
+            self._write(series, work[series.source])
+
+    def _write(self, series: Series, repetitions: int) -> None:
+        """Write side B's source."""
+        text = self.slow(self.sources[series.backend], series.backend, repetitions)
+        (self.folder / series.source).write_text(text, encoding="utf-8")
 
     def upcoming(self, done: set[int]) -> Series:
         """Return the first series that is not done; a further round is drawn for it if need be."""
@@ -109,16 +118,15 @@ class Schedule:
         random.shuffle(cells)
         sealed = []
         for cell in cells:
-            series = len(self.series)
             name = f"sources/{random.getrandbits(48):012x}.py"
             key = (cell.backend, cell.cores, cell.slowdown)
             count = 0 if cell.slowdown == SAME else self.repetitions[key]
-            text = self.slow(self.sources[cell.backend], cell.backend, count)
-            (self.folder / name).write_text(text, encoding="utf-8")
-            self.series.append(Series(series, cell.backend, cell.cores, cell.neighbour, name))
+            series = Series(len(self.series), cell.backend, cell.cores, cell.neighbour, name)
+            self._write(series, count)
+            self.series.append(series)
             sealed.append(
                 {
-                    "series": series,
+                    "series": series.series,
                     "source": name,
                     "slowdown": cell.slowdown,
                     "repetitions": count,

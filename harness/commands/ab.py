@@ -148,7 +148,7 @@ def ab(
     from harness.run.pairs import pair_bench
     from harness.run.pairs_folder import PairsFolder
     from harness.run.plan import check_fit, check_precision, make_pair_plan
-    from harness.run.plan import fit as fit_to
+    from harness.run.request import load_model
     from harness.run.sides import Wanted, contestant, provenance
     from harness.show.pairs import PairProgress
     from harness.verdict.ab import ab as carry_out
@@ -167,10 +167,7 @@ def ab(
         Wanted("A", a, python_a, checkout_a, env_a or (), option_a or ()),
         Wanted("B", b, python_b, checkout_b, env_b or (), option_b or ()),
     )
-    chosen_spec = spec.load_spec(model)
-    loaded = data.load(dataset) if fit else None
-    if loaded:
-        chosen_spec = fit_to(chosen_spec, loaded)
+    chosen_spec, loaded = load_model(model, dataset, fit)
     known = registry.choose(a, plugin or []).known if plugin else registry.describe()
     messages = Console(stderr=True, quiet=quiet)
     with ExitStack() as stack:

@@ -65,7 +65,7 @@ def calibrate(
     from harness.machine import describe_machine
     from harness.run.pairs_folder import PairsFolder
     from harness.run.plan import check_fit, check_range, make_pair_plan
-    from harness.run.plan import fit as fit_to
+    from harness.run.request import load_model
     from harness.show.calibrations import calibration_rows, calibration_table
     from harness.show.pairs import PairProgress
     from harness.verdict.ab import parse_rule
@@ -78,10 +78,7 @@ def calibrate(
     check_range("--power", power, 0.5, 0.999)
     measures = list(parse_rule(measure, "1%", None, pairs, None, None).limits)
     chosen, skipped, known = registry.choose(backend, plugin or [])
-    chosen_spec = spec.load_spec(model)
-    loaded = data.load(dataset) if fit else None
-    if loaded:
-        chosen_spec = fit_to(chosen_spec, loaded)
+    chosen_spec, loaded = load_model(model, dataset, fit)
     plan = make_pair_plan(
         chosen_spec,
         dataset,

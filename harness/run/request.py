@@ -17,7 +17,7 @@ from harness.run.plan import Plan, check_fit, make_plan
 from harness.run.plan import fit as fit_to
 from harness.run.process import NO_USE
 from harness.run.weights import read_weights
-from harness.spec import infer, load_spec
+from harness.spec import Spec, infer, load_spec
 
 # Options that `make_plan` has by the same name.
 PLANNED = (
@@ -56,10 +56,7 @@ def make_request(
     """
     load = load or data.load
     timeout, timeouts = parse_timeout(options["timeout"])
-    spec = load_spec(options["model"])
-    loaded = load(options["dataset"]) if options["fit"] else None
-    if loaded:
-        spec = fit_to(spec, loaded)
+    spec, loaded = load_model(options["model"], options["dataset"], options["fit"], load)
     weights = options["initial_weights"]
     given = read_weights(Path(weights), spec) if weights else None
     plugins = options["plugin"] or []
@@ -85,6 +82,22 @@ def make_request(
     loaded = loaded or load(options["dataset"])
     check_fit(plan.spec, infer(plan.spec).output_shape[0], loaded, plan.target_accuracy)
     return Request(plan, loaded, tuple(skipped))
+
+
+def load_model(
+    model: str, dataset: str, fit: bool, load: Callable[[str], Dataset] = data.load
+) -> tuple[Spec, Dataset | None]:
+    """Return the model, and, where it is to fit the data set, that: else it is not loaded yet.
+
+    Raises:
+        UsageError: there is no such model or dataset, or the one cannot be fitted to the other.
+
+    """
+    spec = load_spec(model)
+    if not fit:
+        return spec, None
+    loaded = load(dataset)
+    return fit_to(spec, loaded), loaded
 
 
 @contextmanager

@@ -115,12 +115,10 @@ class Ahead:
     def __init__(self, images: Array) -> None:
         import psutil
 
-        self.mapping = cast("mmap.mmap | None", getattr(images, "_mmap", None))
-        if self.mapping is None or not hasattr(self.mapping, "madvise"):
-            self.mapping = None
-            return
-        if images.nbytes < psutil.virtual_memory().available:
-            self.mapping = None
+        mapping = cast("mmap.mmap | None", getattr(images, "_mmap", None))
+        fits = images.nbytes < psutil.virtual_memory().available
+        self.mapping = None if fits or not hasattr(mapping, "madvise") else mapping
+        if self.mapping is None:
             return
         self.row_bytes = images[:1].nbytes
         self.begin = len(self.mapping) - images.nbytes  # of the rows: what is before is the header

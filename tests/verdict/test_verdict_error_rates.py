@@ -118,6 +118,19 @@ def test_another_process_goes_on_with_the_same_schedule(tmp_path):
     assert drawn == Counter((c.backend, c.cores, c.neighbour) for c in round_of(1, BACKENDS))
 
 
+def test_sources_are_written_anew_of_the_code_that_measures_with_the_work_that_was_sealed(tmp_path):
+    schedule(tmp_path).upcoming(set())
+    before = {path: path.read_text() for path in (tmp_path / "sources").iterdir()}
+    for path in before:
+        path.unlink()
+    schedule(tmp_path)
+    assert {path: path.read_text() for path in (tmp_path / "sources").iterdir()} == before
+    newer = {name: f"# newer {name}\n" for name in BACKENDS}
+    Schedule(tmp_path, BACKENDS, newer, {}, lambda text, _, n: text + "+\n" * n)
+    for path, text in before.items():
+        assert path.read_text() == text.replace("# ", "# newer ")
+
+
 @pytest.mark.parametrize("backend", EXTRA)
 def test_work_is_added_at_the_head_of_the_training_step_and_nothing_else_changes(backend):
     source = own_source(backend, load_spec("mnist-1conv"))
