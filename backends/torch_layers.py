@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backends.torch_processor import mkl_is_slow
 from backends.wording import ORDERS, axes_of
 from harness.contract import SourceWriter
 from harness.spec import (
@@ -108,7 +109,7 @@ def write_own_layers(write: SourceWriter, network: Network, mixed: bool) -> None
         write(AVG_POOL.format(axes=axes_of(pools[0]), share=share) + "\n\n")
     if any(isinstance(node.layer, BatchNorm) for node in network.nodes):
         write(BATCH_NORM + "\n\n")
-    if any(_is_large(node, mixed) for node in network.nodes):
+    if any(_takes_onednn(node, mixed) for node in network.nodes):
         write(LINEAR + "\n\n")
     if spatial := [node for node in norms if axes_of(node)]:
         axes = axes_of(spatial[0])
@@ -286,10 +287,11 @@ def _padding(node: Node) -> list[str]:
     return [f"padding={_tuple(padding)}"] if is_needed else []
 
 
-def _is_large(node: Node, mixed: bool) -> bool:
+def _takes_onednn(node: Node, mixed: bool) -> bool:
     """Whether a dense layer is worth a class of its own; in bfloat16 torch itself asks oneDNN."""
     # By its operations, two for each weight: in a block, sizes may be names of arguments.
-    return isinstance(node.layer, Dense) and not mixed and node.flops >= 2 * LARGE
+    is_large = isinstance(node.layer, Dense) and node.flops >= 2 * LARGE
+    return is_large and not mixed and mkl_is_slow()
 
 
 def _constructor(node: Node, mixed: bool) -> tuple[str, list[str]] | None:
@@ -335,7 +337,7 @@ def _constructor(node: Node, mixed: bool) -> tuple[str, list[str]] | None:
             return _norm_constructor(node)
         case Dense() as layer:
             arguments = [str(node.input_shape[0]), str(layer.units)]
-            name = "Linear" if _is_large(node, mixed) else "nn.Linear"
+            name = "Linear" if _takes_onednn(node, mixed) else "nn.Linear"
             return name, arguments if layer.bias else [*arguments, "bias=False"]
         case Dropout() as layer:
             return "nn.Dropout", [repr(layer.rate)]

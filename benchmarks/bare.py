@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
@@ -21,7 +22,18 @@ from harness.spec import initial_parameters, spec_from_json
 
 def main() -> None:
     """Build the model, then train a block for every line."""
-    target, variant, spec_file, source, data, threads, steps = sys.argv[1:]
+    train = open_session(*sys.argv[1:])
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        started = perf_counter()
+        train()
+        print(perf_counter() - started, flush=True)
+
+
+def open_session(
+    target: str, variant: str, spec_file: str, source: str, data: str, threads: str, steps: str
+) -> Callable[[], object]:
+    """Write and open the source; return what trains a block."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     spec, setting = spec_from_json(Path(spec_file).read_text()), Setting(threads=int(threads))
     backend = load_backend(target)
@@ -34,11 +46,7 @@ def main() -> None:
     size = spec.training.batch_size
     order = np.arange(int(steps) * size).reshape(int(steps), size)
     rates = np.full(int(steps), spec.training.optimizer.learning_rate)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        started = perf_counter()
-        session.train(order, rates)
-        print(perf_counter() - started, flush=True)
+    return lambda: session.train(order, rates)
 
 
 if __name__ == "__main__":

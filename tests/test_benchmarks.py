@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import csv
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -13,6 +16,10 @@ import numpy as np
 import pytest
 
 from benchmarks import growth, markdown, overhead, plot, soak
+from benchmarks.kept import read
+from benchmarks.tuning import __main__ as tuning
+from benchmarks.tuning.trials import TRIALS
+from harness.output import append_rows
 from harness.spec import load_spec
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -226,3 +233,62 @@ def test_what_grows_in_a_long_run_is_named():
     assert "files grew" in soak.verdict(soaked(files=10), {"ok"})[0]
     assert "cells that are crashed" in soak.verdict(soaked(), {"ok", "crashed"})[0]
     assert "nothing can be said" in soak.verdict(soaked()[:5], {"ok"})[0]
+
+
+WRITE_SOURCES = """
+import json, sys
+from benchmarks.error_rates.given import own_source
+from harness.spec import load_spec
+pairs = [pair.split() for pair in sys.argv[1:]]
+print(json.dumps([own_source(backend, load_spec(model)) for backend, model in pairs]))
+"""
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """What each backend writes for the models of its trials; no backend is imported here."""
+    pairs = sorted({f"{trial.backend} {trial.model}" for trial in TRIALS})
+    command = [sys.executable, "-c", WRITE_SOURCES, *pairs]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return dict(zip(pairs, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.name)
+def test_a_trial_of_tuning_is_one_change_of_what_is_there(trial, tmp_path, monkeypatch, sources):
+    spec, source = load_spec(trial.model), sources[f"{trial.backend} {trial.model}"]
+    monkeypatch.setattr(tuning, "own_source", lambda name, chosen: source)
+    changed = trial.changed(source)
+    ast.parse(changed)
+    is_edited = bool(trial.edits or trial.rewrite)
+    assert (changed != source) == is_edited
+    assert is_edited + bool(trial.environment) + bool(trial.options) == 1
+    given = tuning.sides(trial, spec, {"XLA_FLAGS": "-a"}, tmp_path)
+    if is_edited:
+        assert (tmp_path / "a.py").read_text() == source
+        assert (tmp_path / "b.py").read_text() == changed
+        assert "--env-a=XLA_FLAGS=-a" in given and "--env-b=XLA_FLAGS=-a" in given
+    else:
+        assert given[:2] == [trial.backend] * 2
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_a_pair_of_tuning_came_to_is_read_again_as_it_was(tmp_path):
+    pair = {"pair": "0", "seconds_a": "1.5", "seconds_b": "1.2", "log_ratio": "-0.25"}
+    kept = tuning._kept({**pair, "started_at": "2026-01-01", "status": "ok"})
+    append_rows(tmp_path / "pairs.csv", tuning.COLUMNS, [{"trial": "a"} | kept])
+    (row,) = read(tmp_path / "pairs.csv")
+    assert float(row["log_ratio"]) == -0.25
+
+
+def test_the_table_of_tuning_has_what_was_expected_beside_what_was_found():
+    trial = TRIALS[0]
+    rows = [{"trial": trial.name, "log_ratio": str(np.log(1.25))}] * 6
+    (line,) = tuning.table_of(rows).splitlines()[2:]
+    assert trial.what in line
+    assert line.endswith(f"| {trial.expected} | +25.0 % (+25.0 to +25.0) |")
+
+
+def test_a_trial_of_text_that_is_not_there_says_so():
+    trial = replace(TRIALS[0], edits=[("no such line", "")])
+    with pytest.raises(ValueError, match="0 times in it: 'no such line'"):
+        trial.changed("a = 1\n")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 
 from harness.check.ladder import Finding, Ladder
 from harness.check.material import Material, make_material
 from harness.check.report import CheckFolder
 from harness.check.seeds import Seeds
-from harness.errors import Interrupted, UsageError
+from harness.errors import UsageError
 from harness.run.arrays import write_arrays
-from harness.run.bench import Bench
+from harness.run.bench import open_bench
 from harness.run.cell import open_cell
-from harness.run.durable import temporary_folder
 from harness.run.listener import Listener
 from harness.run.plan import Plan
 from harness.run.preparation import start_cells
@@ -71,13 +69,10 @@ def check(plan: Plan, material: Material, folder: CheckFolder, listener: Listene
         Interrupted: by Ctrl-C.
 
     """
-    started = monotonic()
-    scratch = temporary_folder()
-    bench = Bench(plan, material.dataset, folder, listener, "", Path(scratch.name))
-    ladder = Ladder(bench, material)
-    reference = None
-    try:
-        dataset = material.dataset
+    started, dataset = monotonic(), material.dataset
+    shared = (plan, dataset, folder, listener)
+    with open_bench(*shared, interrupted="interrupted; no check was written") as bench:
+        ladder = Ladder(bench, material)
         arrays = {"train_images": dataset.train_images, "train_targets": dataset.train_labels}
         tests = {"test_images": dataset.test_images, "test_targets": dataset.test_labels}
         write_arrays(bench.scratch, {**arrays, **tests})
@@ -87,10 +82,3 @@ def check(plan: Plan, material: Material, folder: CheckFolder, listener: Listene
         open_cell(reference, folder, bench.scratch)
         ladder.climb(reference)
         return Checked(plan, material, ladder.findings, monotonic() - started)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; no check was written") from None
-    finally:
-        for cell in [*bench.cells, *filter(None, [reference])]:
-            cell.worker.kill()
-        scratch.cleanup()
-        listener.finished()

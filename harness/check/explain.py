@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from harness.check.places import Answer, Array, Place, zero_gradients
 from harness.check.questions import Ask, gradients
 from harness.data import Dataset
 from harness.data.dataset import build
-from harness.errors import Interrupted, UsageError, WorkerError, did_you_mean
+from harness.errors import UsageError, WorkerError, did_you_mean
 from harness.run.agreement import check_batch, check_parameters, relative_difference
 from harness.run.arrays import run_arrays, write_arrays
-from harness.run.bench import Bench
+from harness.run.bench import open_bench
 from harness.run.cell import Cell, open_cell
 from harness.run.folder import ResultsFolder
 from harness.run.listener import Listener
@@ -158,35 +159,21 @@ def explain(
 
     """
     kept = Path(tempfile.mkdtemp(prefix="harness-explain-"))
-    scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
-    folder = ResultsFolder(kept)
-    bench = Bench(plan, material.dataset, folder, listener, "", Path(scratch.name))
-    cells: list[Cell] = []
-    try:
-        data = {
-            "train_images": material.dataset.train_images,
-            "train_targets": material.dataset.train_labels,
-        }
-        write_arrays(bench.scratch, data)
-        cells = [start_reference(bench, "reference")]
+    folder, dataset = ResultsFolder(kept), material.dataset
+    shared = (plan, dataset, folder, listener)
+    with closing(folder), open_bench(*shared, interrupted="interrupted") as bench:
+        arrays = {"train_images": dataset.train_images, "train_targets": dataset.train_labels}
+        write_arrays(bench.scratch, arrays)
+        reference = start_reference(bench, "reference")
         start_cells(bench)
-        cells += bench.cells
-        for cell in cells:
+        for cell in (reference, *bench.cells):
             if not cell.running:
                 raise WorkerError(cell.outcome[1], cell.outcome[0])
             listener.phase(cell.label, "build")
             open_cell(cell, folder, bench.scratch)
-        found = _explain(plan, material, nodes, each, cells[0], cells[1], listener)
-        shutil.rmtree(kept, ignore_errors=True)
-        return found
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted") from None
-    finally:
-        for cell in cells:
-            cell.worker.kill()
-        scratch.cleanup()
-        folder.close()
-        listener.finished()
+        found = _explain(plan, material, nodes, each, reference, bench.cells[0], listener)
+    shutil.rmtree(kept, ignore_errors=True)
+    return found
 
 
 def _explain(

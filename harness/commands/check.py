@@ -69,22 +69,21 @@ def check(
     """Prove that backends compute the same network, or name the first layer that differs."""
     from rich.console import Console
 
-    from harness import data, registry, spec
+    from harness import data, registry
     from harness.check.check import check as carry_out
     from harness.check.check import prepare_material
     from harness.check.report import CheckFolder
     from harness.check.seeds import plan_seeds, train_seeds
     from harness.run.plan import check_word, make_plan
-    from harness.run.plan import fit as fit_to
+    from harness.run.request import load_model
     from harness.show.checks import check_table, remarks
     from harness.show.progress import PlainProgress, make_listener
 
     # TF32 is left to the GPU: there is nothing that a reference could do alike.
     check_word("--precision", precision, ("float64", "float32", "bfloat16"))
-    chosen_spec = spec.load_spec(model)
-    loaded = data.load(dataset) if seeds or fit else None
-    if fit and loaded:
-        chosen_spec = fit_to(chosen_spec, loaded)
+    chosen_spec, loaded = load_model(model, dataset, fit)
+    if seeds:
+        loaded = loaded or data.load(dataset)
     chosen, skipped, known = registry.choose(backend, plugin or [])
     plan = make_plan(
         chosen_spec,

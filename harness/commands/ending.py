@@ -1,13 +1,15 @@
-"""How a run ends, or each of many: its page, its logs, its exit code."""
+"""How a run ends, or each of many: its table, its page, its logs, its exit code."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from harness.loggers.parse import Logger
 
 
@@ -25,6 +27,27 @@ def exit_code(rows: Sequence[Mapping[str, Any]]) -> int:
     if any(row["status"] not in TO_THE_END | {"skipped"} for row in rows):
         return 4
     return int(not all(row["equivalent"] for row in rows if row["status"] in TO_THE_END))
+
+
+def print_ending(
+    table: Table,
+    remarks: Iterable[str],
+    folder: Path,
+    page: Path | None = None,
+    logged: Iterable[str] = (),
+) -> None:
+    """Print what came of it: the table, the remarks on it, and where everything is."""
+    from rich.console import Console
+
+    output = Console()
+    output.print(table)
+    for remark in remarks:
+        output.print(remark, markup=False, highlight=False)
+    print(f"\nResults: {folder}")
+    if page:
+        print(f"Report:  {page}")
+    for place in logged:
+        print(f"Logged:  {place}")
 
 
 def write_page(folder: Path) -> Path | None:

@@ -61,21 +61,19 @@ def explain(
     """
     from rich.console import Console
 
-    from harness import data, registry, spec
+    from harness import data, registry
     from harness.check.explain import choose_nodes, real_material
     from harness.check.explain import explain as carry_out
     from harness.errors import UsageError
     from harness.run.plan import REFERENCE, check_range, make_plan
-    from harness.run.plan import fit as fit_to
+    from harness.run.request import load_model
     from harness.show.explained import explained_json, explained_lines
     from harness.show.progress import PlainProgress
 
     check_range("--elements", elements, 1, MOST_ELEMENTS)
     check_range("--seed", seed, 0, 2**32 - 1)
-    chosen_spec = spec.load_spec(model)
-    loaded = data.load(dataset)
-    if fit:
-        chosen_spec = fit_to(chosen_spec, loaded)
+    chosen_spec, loaded = load_model(model, dataset, fit)
+    loaded = loaded or data.load(dataset)
     nodes = choose_nodes(chosen_spec, layer, model)
     material = real_material(chosen_spec, loaded, seed)
     chosen, _, known = registry.choose(backend, plugin or [])

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.complete import complete_datasets, complete_models
+from harness.commands.ending import print_ending
 from harness.commands.options import (
     AsJson,
     BackendNames,
@@ -107,7 +108,7 @@ def infer(
         timeout=timeout,
         limit=not no_limit,
     )
-    messages, output = Console(stderr=True, quiet=quiet), Console()
+    messages = Console(stderr=True, quiet=quiet)
     for info, reason in choice.skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
     loaded = data.load(dataset) if dataset else None
@@ -119,10 +120,7 @@ def infer(
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        output.print(inference_table(rows))
-        for remark in remarks(rows):
-            output.print(remark, markup=False, highlight=False)
-        output.print(f"\nResults: {folder.path}", markup=False, highlight=False, soft_wrap=True)
+        print_ending(inference_table(rows), remarks(rows), folder.path)
     if any(row["status"] != "ok" for row in rows):
         raise typer.Exit(4)
     if not all(row["equivalent"] for row in rows):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from harness.commands.ending import Shown, exit_code, write_logs, write_page
+from harness.commands.ending import Shown, exit_code, print_ending, write_logs, write_page
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -145,8 +145,6 @@ def _begin(
 def _show(
     folder: Path, parts: list[Any], page: Path | None, logged: list[str], show: Shown
 ) -> None:
-    from rich.console import Console
-
     from harness.show.matrix import matrix_json, matrix_remarks, matrix_table
 
     if show.as_json:
@@ -158,12 +156,4 @@ def _show(
         }
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return
-    output = Console()
-    output.print(matrix_table(parts))
-    for remark in matrix_remarks(parts):
-        output.print(remark, markup=False, highlight=False)
-    output.print(f"\nResults: {folder}", markup=False, highlight=False, soft_wrap=True)
-    if page:
-        print(f"Report:  {page}")
-    for place in logged:
-        print(f"Logged:  {place}")
+    print_ending(matrix_table(parts), matrix_remarks(parts), folder, page, logged)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.ending import Shown, exit_code, write_logs, write_page
+from harness.commands.ending import Shown, exit_code, print_ending, write_logs, write_page
 from harness.commands.matrix import run_matrix, show_plan
 from harness.commands.options import (
     AsJson,
@@ -247,7 +247,7 @@ def carry_out(options: Mapping[str, Any], folder: ResultsFolder | None, show: Sh
     with as_begun(folder.path) if folder else nullcontext():
         loggers = parse_loggers(options.get("log_to"))
         request = make_request(options)
-    messages, output = Console(stderr=True), Console()
+    messages = Console(stderr=True)
     for info, reason in request.skipped:
         messages.print(f"skipped {info.label}: {reason}", markup=False, highlight=False)
     folder = folder or ResultsFolder(Path(options["out"]) if options["out"] else None)
@@ -260,14 +260,7 @@ def carry_out(options: Mapping[str, Any], folder: ResultsFolder | None, show: Sh
     if show.as_json:
         _print_json(folder.path, page, logged, remarks(lines))
     else:
-        output.print(results_table(lines))
-        for remark in remarks(lines):
-            output.print(remark, markup=False, highlight=False)
-        output.print(f"\nResults: {folder.path}", markup=False, highlight=False, soft_wrap=True)
-        if page:
-            print(f"Report:  {page}")
-        for place in logged:
-            print(f"Logged:  {place}")
+        print_ending(results_table(lines), remarks(lines), folder.path, page, logged)
     if code := exit_code(rows):
         raise typer.Exit(code)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -16,18 +15,18 @@ from numpy.typing import NDArray
 
 from harness.contract import Device
 from harness.data import Dataset, split
-from harness.errors import WorkerError
+from harness.errors import Interrupted, WorkerError
 from harness.machine import commit
 from harness.registry import BackendInfo
 from harness.run.cell import Cell
-from harness.run.durable import check_room, storing
+from harness.run.durable import check_room, storing, temporary_folder
 from harness.run.folder import SUPERSEDED, ResultsFolder, now
 from harness.run.journal import Journal, Key
 from harness.run.limit import beside_limit, training_limit
 from harness.run.listener import Listener
 from harness.run.peaks import Peaks
 from harness.run.plan import Plan
-from harness.run.process import NO_USE
+from harness.run.process import NO_USE, no_use
 from harness.spec import infer, initial_parameters
 
 Row = dict[str, Any]
@@ -39,10 +38,10 @@ PAUSE = 20.0  # times as long as writing takes, between two writings of another
 class Bench:
     """What the phases of a run share.
 
-    `scratch` is a folder that ends with the run, for its data and for what frameworks leave
-    behind. `peaks` are the limits of each device, where they are known. `moved` counts the
-    superseded rows whose samples have been moved. `summary.csv` `is_stale` where the journal knows
-    more.
+    `scratch` is a folder that ends with the run, for its data and for what frameworks leave behind.
+    `helpers` are workers beside the cells, as the reference's. `peaks` are the limits of each
+    device, where they are known. `moved` counts the superseded rows whose samples have been moved.
+    `summary.csv` `is_stale` where the journal knows more.
     """
 
     plan: Plan
@@ -53,6 +52,7 @@ class Bench:
     scratch: Path
     peaks: Mapping[Device, Peaks] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
+    helpers: list[Cell] = field(default_factory=list)
     block_steps: int = 1
     moved: int = 0
     is_stale: bool = False
@@ -232,9 +232,33 @@ class Bench:
         }
 
 
-def no_use(label: str, logs: Iterable[Path], error: Exception) -> WorkerError:
-    """Return what is said of an answer that `error` came of; where it did goes to the logs."""
-    for path in logs:
-        with suppress(OSError), path.open("a", encoding="utf-8") as log:
-            traceback.print_exc(file=log)
-    return WorkerError(f"{label}: an answer of no use: {type(error).__name__}: {error}")
+@contextmanager
+def open_bench(
+    plan: Plan,
+    dataset: Dataset,
+    folder: ResultsFolder,
+    listener: Listener,
+    machine_key: str = "",
+    interrupted: str = "",
+) -> Iterator[Bench]:
+    """Yield a bench with a scratch folder; whatever ends it, none of its workers is left.
+
+    The results folder is left open. `interrupted` is what to say to who ends it by Ctrl-C.
+
+    Raises:
+        StorageError: there is no room for a scratch folder.
+        Interrupted: by Ctrl-C, or a signal that is taken as such, where `interrupted` is given.
+
+    """
+    with temporary_folder() as scratch:
+        bench = Bench(plan, dataset, folder, listener, machine_key, Path(scratch))
+        try:
+            yield bench
+        except KeyboardInterrupt:
+            if interrupted:
+                raise Interrupted(interrupted) from None
+            raise
+        finally:
+            for cell in (*bench.cells, *bench.helpers):
+                cell.worker.kill()
+            listener.finished()

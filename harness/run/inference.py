@@ -9,6 +9,7 @@ backend predicts some times, in an order drawn afresh.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,13 @@ from numpy.typing import NDArray
 
 from harness.data import Dataset
 from harness.data.dataset import build
-from harness.errors import Interrupted, UsageError
+from harness.errors import UsageError
 from harness.machine import describe_machine
 from harness.run.agreement import CHECK_IMAGES, check_parameters
 from harness.run.arrays import run_arrays, write_arrays
-from harness.run.bench import Bench, Row
+from harness.run.bench import Bench, Row, open_bench
 from harness.run.blocks import turns
 from harness.run.cell import Cell, figure, open_cell
-from harness.run.durable import temporary_folder
 from harness.run.folder import ResultsFolder, now
 from harness.run.limit import beside_limit, prediction_limit
 from harness.run.listener import Listener
@@ -126,11 +126,11 @@ def measure(
     check_request(plan.spec, dataset, rounds)
     outputs = infer(plan.spec).output_shape[0]
     images = dataset or drawn_images(plan.spec)
-    scratch = temporary_folder()
     machine = describe_machine()
-    bench = Bench(plan, images, folder, listener, machine["machine_key"], Path(scratch.name))
+    kept_so_far = f"interrupted; what was measured before is in {folder.path}"
+    shared = (plan, images, folder, listener, machine["machine_key"], kept_so_far)
     rows: list[Row] = []
-    try:
+    with closing(folder), open_bench(*shared) as bench:
         folder.write_json("machine.json", {**machine, **remarks})
         find_limits(bench)
         arrays = run_arrays(plan.spec, outputs, images)
@@ -143,14 +143,6 @@ def measure(
         for size in batch_sizes:
             rows += _time_size(bench, weights, size, rounds)
             folder.write_table("inference.csv", INFERENCE_COLUMNS, rows)
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; what was measured before is in {folder.path}") from None
-    finally:
-        for cell in bench.cells:
-            cell.worker.kill()
-        scratch.cleanup()
-        folder.close()
-        listener.finished()
     return rows
 
 

@@ -22,7 +22,7 @@ from harness.machine import describe_machine
 from harness.registry import BackendInfo
 from harness.run.agreement import check_batch
 from harness.run.arrays import run_arrays, write_arrays
-from harness.run.bench import Bench, no_use
+from harness.run.bench import Bench, open_bench
 from harness.run.blocks import steps_per_block
 from harness.run.cell import (
     DEFAULT_SIDE,
@@ -35,7 +35,7 @@ from harness.run.cell import (
     open_cell,
     start_cell,
 )
-from harness.run.durable import storing, temporary_folder
+from harness.run.durable import storing
 from harness.run.folder import now
 from harness.run.listener import Listener
 from harness.run.pair_cores import masks, on
@@ -43,7 +43,7 @@ from harness.run.pair_rounds import first_is_a, orders, put, whole_blocks
 from harness.run.pairs_folder import Pair, PairsFolder
 from harness.run.plan import Plan, check_fit, settle_stream
 from harness.run.preparation import first_blocks, first_step, refuse_early, train_aside
-from harness.run.process import NO_USE
+from harness.run.process import NO_USE, no_use
 from harness.run.reference import check_network
 from harness.spec import infer
 
@@ -311,16 +311,9 @@ def pair_bench(
     plan = settle_stream(plan, dataset)
     machine = describe_machine()
     folder.write_json("machine.json", {**machine, **remarks})
-    scratch = temporary_folder()
-    bench = Bench(plan, dataset, folder, listener, machine["machine_key"], Path(scratch.name))
-    bench.block_steps = plan.block_steps or 1
-    try:
+    with open_bench(plan, dataset, folder, listener, machine["machine_key"]) as bench:
+        bench.block_steps = plan.block_steps or 1
         arrays = run_arrays(plan.spec, outputs, dataset)
         write_arrays(bench.scratch, arrays)
         batch = check_batch(plan.spec, arrays["train_images"], arrays["train_targets"])
         yield PairBench(bench, contestants, measures, rounds, allow_changed, batch)
-    finally:
-        for cell in bench.cells:
-            cell.worker.kill()
-        scratch.cleanup()
-        listener.finished()

@@ -24,7 +24,7 @@ from harness.run.durable import temporary_folder
 from harness.run.environment import worker_environment
 from harness.run.folder import now
 from harness.run.listener import Listener
-from harness.run.process import NO_USE, WorkerProcess
+from harness.run.process import NO_USE, WorkerProcess, no_use
 
 VERSION = 1  # of what is measured and how; another one is measured anew
 BUDGET = 0.4  # seconds for each piece of work, after its first
@@ -164,8 +164,7 @@ def _measured(
                 listener.failed(info.label, f"no peak: {error.status}", str(error))
                 continue
             except NO_USE as error:
-                problem = f"an answer of no use: {type(error).__name__}: {error}"
-                listener.failed(info.label, "no peak: failed", str(WorkerError(problem)))
+                listener.failed(info.label, "no peak: failed", str(no_use(info.label, (), error)))
                 continue
             if rates:
                 versions |= info.versions

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data import Dataset
-from harness.errors import Interrupted
 from harness.output import write_whole
 from harness.run.arrays import run_arrays, write_arrays
-from harness.run.bench import Bench
+from harness.run.bench import open_bench
 from harness.run.cell import Cell, open_cell
 from harness.run.folder import ResultsFolder
 from harness.run.listener import Listener
@@ -77,10 +77,9 @@ def predict(
     outputs = infer(plan.spec).output_shape[0]
     check_images(plan.spec, outputs, dataset)
     kept = Path(tempfile.mkdtemp(prefix="harness-predict-"))
-    scratch = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
     folder = ResultsFolder(kept)
-    bench = Bench(plan, dataset, folder, listener, "", Path(scratch.name))
-    try:
+    shared = (plan, dataset, folder, listener)
+    with closing(folder), open_bench(*shared, interrupted="interrupted") as bench:
         arrays = run_arrays(plan.spec, outputs, dataset)
         # Nothing is trained, so one image is enough to load.
         train = {name: arrays[name][:1] for name in ("train_images", "train_targets")}
@@ -89,17 +88,10 @@ def predict(
         bench.each("build", lambda cell: open_cell(cell, folder, bench.scratch))
         found: dict[str, Prediction] = {}
         bench.each("predict", lambda cell: found.update({cell.label: _predict(cell, weights)}))
-        return [found.get(cell.label) or _prediction(cell) for cell in bench.cells]
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted") from None
-    finally:
-        for cell in bench.cells:
-            cell.worker.kill()
-        scratch.cleanup()
-        folder.close()
-        listener.finished()
-        if not any(cell.dead for cell in bench.cells):
-            shutil.rmtree(kept, ignore_errors=True)
+        predictions = [found.get(cell.label) or _prediction(cell) for cell in bench.cells]
+    if not any(cell.dead for cell in bench.cells):
+        shutil.rmtree(kept, ignore_errors=True)
+    return predictions
 
 
 def _predict(cell: Cell, weights: Mapping[str, Array]) -> Prediction:

@@ -7,7 +7,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import randbelow
@@ -33,6 +34,14 @@ FOREVER = float("inf")
 FAILURES = ("failed", "out-of-memory")  # that a worker may tell of itself
 # What it raises to make something of an answer of no use.
 NO_USE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+def no_use(label: str, logs: Iterable[Path], error: Exception) -> WorkerError:
+    """Return what is said of an answer that `error` came of; where it did goes to the logs."""
+    for path in logs:
+        with suppress(OSError), path.open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+    return WorkerError(f"{label}: an answer of no use: {type(error).__name__}: {error}")
 
 
 class DeadlineReader:

@@ -25,7 +25,7 @@ def start_reference(
 ) -> Cell:
     """Start a worker for the NumPy reference, or its variant `rounded`, with NumPy imported.
 
-    It is one for the bench's precision, if no other is given.
+    It is one for the bench's precision, if no other is given; it ends with the bench at the latest.
 
     Raises:
         WorkerError: it failed.
@@ -34,6 +34,7 @@ def start_reference(
     info = replace(bench.plan.reference, variant=variant)
     plan = replace(bench.plan, precision=precision or bench.plan.precision)
     cell = start_cell(info, "cpu", plan, bench.folder, bench.scratch, label)
+    bench.helpers.append(cell)
     begin_import(cell)
     end_import(cell)
     return cell

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from harness.data import Dataset, OrderHash
 from harness.errors import Interrupted, StorageError, UsageError
 from harness.machine import describe_machine
-from harness.run.bench import Bench, Row
+from harness.run.bench import Bench, Row, open_bench
 from harness.run.cell import Cell
-from harness.run.durable import temporary_folder
 from harness.run.folder import ResultsFolder, now
 from harness.run.identity import identity
 from harness.run.listener import Listener
@@ -49,24 +47,19 @@ def run(
         Interrupted: by Ctrl-C, SIGTERM or SIGHUP; what was measured before is on disk.
 
     """
-    cells: list[Cell] = []
-    ending = ExitStack()
     try:
-        ending.enter_context(in_order())
-        ending.callback(listener.finished)
-        ending.callback(folder.close)
-        place = Path(ending.enter_context(temporary_folder()))
-        check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset, plan.target_accuracy)
-        machine = describe_machine()
-        bench = Bench(plan, dataset, folder, listener, machine["machine_key"], place, cells=cells)
-        _begin(bench, identity(plan, dataset, machine), {**machine, **remarks}, request)
-        left = {key.seed for key in bench.journal.rows if bench.journal.is_open(key)}
-        listener.started(replace(bench.plan, seeds=tuple(sorted(left))), str(folder.path))
-        if left:
-            find_limits(bench)
-            _all_seeds(bench)
-            bench.finish_summary()
-        return list(bench.journal.current())
+        with in_order(), closing(folder):
+            check_fit(plan.spec, infer(plan.spec).output_shape[0], dataset, plan.target_accuracy)
+            machine = describe_machine()
+            with open_bench(plan, dataset, folder, listener, machine["machine_key"]) as bench:
+                _begin(bench, identity(plan, dataset, machine), {**machine, **remarks}, request)
+                left = {key.seed for key in bench.journal.rows if bench.journal.is_open(key)}
+                listener.started(replace(bench.plan, seeds=tuple(sorted(left))), str(folder.path))
+                if left:
+                    find_limits(bench)
+                    _all_seeds(bench)
+                    bench.finish_summary()
+                return list(bench.journal.current())
     except KeyboardInterrupt as error:
         kept = f"interrupted; what was measured before is in {folder.path}"
         interrupted = Interrupted(kept)
@@ -79,10 +72,6 @@ def run(
             f"python -m harness run --resume {folder.path}",
         )
         raise
-    finally:
-        for cell in cells:
-            cell.worker.kill()
-        ending.close()
 
 
 def _begin(

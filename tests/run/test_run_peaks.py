@@ -180,4 +180,4 @@ def test_a_backend_whose_answer_makes_no_sense_is_left_out(monkeypatch):
     assert found["cpu"].flops_by == "sound product 1"
     ((label, message),) = Hearing.heard
     assert label == "liar"
-    assert message.startswith("an answer of no use: ZeroDivisionError")
+    assert message.startswith("liar: an answer of no use: ZeroDivisionError")

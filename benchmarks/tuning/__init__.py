@@ -1,0 +1,1 @@
+"""What each framework's tuning guide advises, measured beside what its backend does."""
