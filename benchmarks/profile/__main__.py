@@ -1,8 +1,9 @@
 """Where a training step's time goes: python -m benchmarks.profile --model mnist-1conv
 
 Each backend trains in a process of its own, with the environment of a run, and its framework's
-profiler says how long each kind of operation took: torch.profiler, tf.profiler, jax.profiler.
-Operations that run beside each other count in full, so that a sum may exceed the step.
+profiler says how long each kind of operation took: torch.profiler, tf.profiler. Operations that run
+beside each other count in full, so that a sum may exceed the step. Flax is not among them: what
+jax.profiler adds makes its step some three times as long, and no share is then its own.
 """
 
 from __future__ import annotations

@@ -40,28 +40,8 @@ def tensorflow_operations(train: Train) -> Counter[str]:
     return found
 
 
-def jax_operations(train: Train) -> Counter[str]:
-    """Return the seconds of each kind of XLA's operations; those of one fusion are one."""
-    import jax
-    from jax.profiler import ProfileData
-
-    found: Counter[str] = Counter()
-    with TemporaryDirectory(prefix="profile-") as place:
-        with jax.profiler.trace(place):
-            train()
-        (path,) = Path(place).rglob("*.xplane.pb")
-        for plane in ProfileData.from_file(str(path)).planes:
-            for line in plane.lines:
-                for event in line.events:
-                    if "hlo_op" in dict(event.stats):
-                        kind = re.sub(r"[._]\d+$", "", re.sub(r"\.clone|\.\d+", "", event.name))
-                        found[kind] += event.duration_ns / 1e9
-    return found
-
-
 PROFILERS: Mapping[str, Callable[[Train], Counter[str]]] = {
     "torch": torch_operations,
     "tensorflow": tensorflow_operations,
     "keras": tensorflow_operations,
-    "flax": jax_operations,
 }
