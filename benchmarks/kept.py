@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.markdown import heading
 from harness.machine import describe_machine
 
 
@@ -31,3 +33,16 @@ def read(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if None not in row.values()]
+
+
+def show(path: Path, tables: Callable[[list[dict[str, str]]], str]) -> None:
+    """Print the tables that `tables` makes of the rows of a CSV file.
+
+    Raises:
+        SystemExit: there are no rows.
+
+    """
+    rows = read(path)
+    if not rows:
+        sys.exit(f"error: --out {path.parent}: nothing was measured. Try: without --table")
+    print(f"{heading()}\n\n{tables(rows)}")

@@ -21,19 +21,18 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.bare import block_arguments, lay_out
 from benchmarks.markdown import heading, table
-from harness import data, registry
+from benchmarks.ratios import over_pairs
+from harness import registry
 from harness.contract import Setting
 from harness.machine import available_cpus
-from harness.run.arrays import write_arrays
 from harness.run.environment import worker_environment
 from harness.run.process import WorkerProcess
 from harness.spec import Spec, initial_parameters, load_spec
-from harness.verdict.paired import hodges_lehmann, hodges_lehmann_bounds
 
 TIMEOUT = 600.0
 WARM_UP = 2  # blocks
-TAIL = 0.025  # of the interval, on each side
 COLUMNS = (
     "backend pair block worker_seconds bare_seconds asked_seconds parent_cpu_seconds "
     "waiting_cpu_seconds"
@@ -93,9 +92,8 @@ def _line(blocks: np.ndarray, options: argparse.Namespace, spec: Spec) -> list[s
     """Return the figures of one backend; columns of `blocks` are those of the raw table."""
     pairs, _, worker, bare, asked, cpu, waiting = blocks.T
     images = options.steps * spec.training.batch_size
-    ratios = [np.median(np.log(bare / worker)[pairs == pair]) for pair in np.unique(pairs)]
-    low, high = hodges_lehmann_bounds(np.array(ratios), TAIL)
-    ratio = np.exp([hodges_lehmann(np.array(ratios)), low, high])
+    logs = np.log(bare / worker)
+    ratio = over_pairs([np.median(logs[pairs == pair]) for pair in np.unique(pairs)])
     return [
         f"{images / np.median(worker):,.0f}",
         f"{images / np.median(bare):,.0f}",
@@ -122,12 +120,7 @@ def measure_pair(
     environment = worker_environment("tuned", threads, info.tuned)
     with tempfile.TemporaryDirectory(prefix="overhead-") as name:
         folder = Path(name)
-        shape = "x".join(map(str, spec.input))
-        dataset = data.load(f"synthetic:{shape}:10:{count}")
-        write_arrays(
-            folder, {"train_images": dataset.train_images, "train_targets": dataset.train_labels}
-        )
-        (folder / "spec.json").write_text(spec.model_dump_json())
+        lay_out(spec, options.steps, folder)
         worker = WorkerProcess(info.label, folder / "worker.log", environment, threads)
         bare = start_bare(info, folder, environment, threads, options.steps)
         try:
@@ -184,10 +177,8 @@ def start_bare(
     info: registry.BackendInfo, folder: Path, environment: dict[str, str], threads: int, steps: int
 ) -> subprocess.Popen[str]:
     """Start the bare loop, and wait until it is ready."""
-    places = [str(folder / "spec.json"), str(folder / "bare_source.py"), str(folder)]
-    given = [info.target, info.variant, *places, str(threads), str(steps)]
     bare = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.bare", *given],
+        [sys.executable, "-m", "benchmarks.bare", *block_arguments(info, folder, threads, steps)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=(folder / "bare.log").open("w"),

@@ -235,6 +235,31 @@ def test_what_grows_in_a_long_run_is_named():
     assert "nothing can be said" in soak.verdict(soaked()[:5], {"ok"})[0]
 
 
+@pytest.mark.parametrize(
+    ("backend", "operation"),
+    [
+        ("torch", r"`aten::\w*convolution\w*`"),
+        ("tensorflow", r"`\w*Conv2DBackpropFilter\w*`"),
+        ("keras", r"`\w*Conv2DBackpropFilter\w*`"),
+    ],
+)
+def test_a_profile_says_what_the_operations_of_a_step_take(backend, operation):
+    pytest.importorskip("torch" if backend == "torch" else "tensorflow")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.profile", "--backend", backend, "--steps", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "%" in line]
+    seconds = {name: float(figure) for name, figure, _ in rows}
+    assert any(re.fullmatch(operation, name) for name in seconds), done.stdout
+    assert seconds["a step, traced"] > 0
+    assert seconds["a step, not traced"] > 0
+
+
 WRITE_SOURCES = """
 import json, sys
 from benchmarks.error_rates.given import own_source

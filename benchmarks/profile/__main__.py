@@ -3,7 +3,7 @@
 Each backend trains in a process of its own, with the environment of a run, and its framework's
 profiler says how long each kind of operation took: torch.profiler, tf.profiler. Operations that run
 beside each other count in full, so that a sum may exceed the step. Flax is not among them: what
-jax.profiler adds makes its step some three times as long, and no share is then its own.
+jax.profiler adds makes its step up to three times as long, and no share is then its own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bare import block_arguments, lay_out
 from benchmarks.markdown import heading, table
 from benchmarks.profile.operations import PROFILERS
-from harness import data, registry
+from harness import registry
 from harness.machine import available_cpus
-from harness.run.arrays import write_arrays
 from harness.run.environment import worker_environment
 from harness.spec import load_spec
 
@@ -51,18 +51,12 @@ def main() -> None:
 def profile(info: registry.BackendInfo, options: argparse.Namespace) -> dict[str, Any]:
     """Have a fresh process train and trace."""
     spec, threads = load_spec(options.model), available_cpus()
-    shape, count = "x".join(map(str, spec.input)), options.steps * spec.training.batch_size
     with tempfile.TemporaryDirectory(prefix="profile-") as name:
         folder = Path(name)
-        made = data.load(f"synthetic:{shape}:10:{count}")
-        write_arrays(
-            folder, {"train_images": made.train_images, "train_targets": made.train_labels}
-        )
-        (folder / "spec.json").write_text(spec.model_dump_json())
-        places = [str(folder / "spec.json"), str(folder / "source.py"), str(folder)]
-        given = [info.target, info.variant, *places, str(threads), str(options.steps), info.label]
+        lay_out(spec, options.steps, folder)
+        given = block_arguments(info, folder, threads, options.steps)
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.profile.child", *given],
+            [sys.executable, "-m", "benchmarks.profile.child", *given, info.label],
             capture_output=True,
             text=True,
             check=False,

@@ -21,18 +21,17 @@ from typing import get_args
 
 import numpy as np
 
-from benchmarks.kept import of_this_machine, read
-from benchmarks.markdown import heading, table
+from benchmarks.kept import of_this_machine, read, show
+from benchmarks.markdown import table
+from benchmarks.ratios import over_pairs
 from benchmarks.recipes.measure import RECIPES, Rows, lay_out, measure
 from harness import registry
 from harness.output import append_rows
 from harness.run.environment import Environment
 from harness.spec import load_spec
-from harness.verdict.paired import hodges_lehmann, hodges_lehmann_bounds
 
 COLUMNS = "backend model environment pair block steps adapter_seconds recipe_seconds".split()
 MODELS = ("mnist-1conv", "mnist-2conv", "resnet-20")
-TAIL = 0.025  # of the interval, on each side
 GOALS = {  # tuned, on two cores of a CPU; all are to be 1 in the stock environment
     "torch": {"mnist-1conv": 2.0, "mnist-2conv": 1.4, "resnet-20": 1.3},
     "flax": {"mnist-1conv": 4.5, "mnist-2conv": 2.2, "resnet-20": 1.5},
@@ -66,10 +65,7 @@ def main() -> None:
     if not options.table:
         of_this_machine(options.out)
         carry_out(questions, options)
-    rows = read(options.out / "blocks.csv")
-    if not rows:
-        sys.exit(f"error: --out {options.out}: nothing was measured. Try: without --table")
-    print(f"{heading()}\n\n{tables(rows)}")
+    show(options.out / "blocks.csv", tables)
 
 
 def read_options() -> argparse.Namespace:
@@ -175,12 +171,11 @@ def goal_of(backend: str, model: str, environment: str) -> float | None:
 
 def _cell(pairs: Mapping[str, list[tuple[float, ...]]], goal: float | None, model: str) -> str:
     blocks = [np.array(one).T for one in pairs.values()]
-    logs = np.array([np.median(np.log(recipe / own)) for own, recipe, _ in blocks])
-    low, high = np.exp(hodges_lehmann_bounds(logs, TAIL))
+    ratio, low, high = over_pairs([np.median(np.log(recipe / own)) for own, recipe, _ in blocks])
     size = load_spec(model).training.batch_size
     speed = np.median(np.concatenate([size * steps / own for own, _, steps in blocks]))
     aim = "" if goal is None else f"; {goal:.1f}"
-    return f"{np.exp(hodges_lehmann(logs)):.2f} ({low:.2f} to {high:.2f}){aim}; {speed:,.0f}"
+    return f"{ratio:.2f} ({low:.2f} to {high:.2f}){aim}; {speed:,.0f}"
 
 
 if __name__ == "__main__":

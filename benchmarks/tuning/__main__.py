@@ -8,7 +8,6 @@ makes a training step slower. Run again with the same --out, it goes on where it
 from __future__ import annotations
 
 import argparse
-import math
 import subprocess
 import sys
 from collections import defaultdict
@@ -16,19 +15,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from benchmarks.error_rates.given import TARGET, VARIABLE, own_source
-from benchmarks.kept import of_this_machine, read
-from benchmarks.markdown import heading, table
+from benchmarks.kept import of_this_machine, read, show
+from benchmarks.markdown import table
+from benchmarks.ratios import over_pairs
 from benchmarks.tuning.trials import TRIALS, Trial
 from harness import registry
 from harness.output import append_rows
 from harness.spec import Spec, load_spec
-from harness.verdict.paired import hodges_lehmann, hodges_lehmann_bounds
 
 COLUMNS = "trial pair seconds_a seconds_b log_ratio started_at".split()
-TAIL = 0.025  # of the interval, on each side
 
 
 def main() -> None:
@@ -44,10 +40,7 @@ def main() -> None:
             if trial.name not in done:
                 print(f"{trial.name}: {trial.what}", file=sys.stderr, flush=True)
                 carry_out(trial, known[trial.backend].tuned, options, path)
-    rows = read(path)
-    if not rows:
-        sys.exit(f"error: --out {options.out}: nothing was measured. Try: without --table")
-    print(f"{heading()}\n\n{table_of(rows)}")
+    show(path, table_of)
 
 
 def read_options() -> argparse.Namespace:
@@ -79,7 +72,7 @@ def carry_out(
         place = Path(scratch)
         command = [sys.executable, "-m", "harness", "ab", *sides(trial, spec, tuned, place)]
         command += ["-m", trial.model, "-d", dataset, "--pairs", str(options.pairs)]
-        command += ["--rounds", str(trial.rounds), "--allow-changed", "--out", str(place / "ab")]
+        command += ["--rounds", str(trial.rounds), "--out", str(place / "ab")]
         done = subprocess.run(command, stdout=sys.stderr, check=False)
         pairs = read(place / "ab" / "pairs.csv")
         failed = [pair for pair in pairs if pair["status"] != "ok"]
@@ -119,9 +112,8 @@ def table_of(rows: Sequence[Mapping[str, str]]) -> str:
     lines = []
     for trial in TRIALS:
         if trial.name in found:
-            ratios = np.array(found[trial.name])
-            figures = (hodges_lehmann(ratios), *hodges_lehmann_bounds(ratios, TAIL))
-            change, low, high = (f"{100 * math.expm1(figure):+.1f}" for figure in figures)
+            figures = over_pairs(found[trial.name])
+            change, low, high = (f"{100 * (figure - 1):+.1f}" for figure in figures)
             what = f"{trial.backend}, `{trial.model}`: {trial.what}"
             lines.append([what, trial.expected, f"{change} % ({low} to {high})"])
     return table(("tried", "expected", "found"), lines)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from harness.data import Dataset
 from harness.output import write_whole
 from harness.run.arrays import run_arrays, write_arrays
-from harness.run.bench import open_bench
+from harness.run.bench import Bench, open_bench
 from harness.run.cell import Cell, open_cell
 from harness.run.folder import ResultsFolder
 from harness.run.listener import Listener
@@ -77,21 +77,28 @@ def predict(
     outputs = infer(plan.spec).output_shape[0]
     check_images(plan.spec, outputs, dataset)
     kept = Path(tempfile.mkdtemp(prefix="harness-predict-"))
-    folder = ResultsFolder(kept)
+    folder, cells = ResultsFolder(kept), list[Cell]()
     shared = (plan, dataset, folder, listener)
-    with closing(folder), open_bench(*shared, interrupted="interrupted") as bench:
-        arrays = run_arrays(plan.spec, outputs, dataset)
-        # Nothing is trained, so one image is enough to load.
-        train = {name: arrays[name][:1] for name in ("train_images", "train_targets")}
-        write_arrays(bench.scratch, {**arrays, **train})
-        start_cells(bench)
-        bench.each("build", lambda cell: open_cell(cell, folder, bench.scratch))
-        found: dict[str, Prediction] = {}
-        bench.each("predict", lambda cell: found.update({cell.label: _predict(cell, weights)}))
-        predictions = [found.get(cell.label) or _prediction(cell) for cell in bench.cells]
-    if not any(cell.dead for cell in bench.cells):
-        shutil.rmtree(kept, ignore_errors=True)
-    return predictions
+    try:
+        with closing(folder), open_bench(*shared, interrupted="interrupted") as bench:
+            cells = bench.cells
+            return _predict_all(bench, weights, run_arrays(plan.spec, outputs, dataset))
+    finally:
+        if not any(cell.dead for cell in cells):
+            shutil.rmtree(kept, ignore_errors=True)
+
+
+def _predict_all(
+    bench: Bench, weights: Mapping[str, Array], arrays: Mapping[str, Array]
+) -> list[Prediction]:
+    # Nothing is trained, so one image is enough to load.
+    train = {name: arrays[name][:1] for name in ("train_images", "train_targets")}
+    write_arrays(bench.scratch, {**arrays, **train})
+    start_cells(bench)
+    bench.each("build", lambda cell: open_cell(cell, bench.folder, bench.scratch))
+    found: dict[str, Prediction] = {}
+    bench.each("predict", lambda cell: found.update({cell.label: _predict(cell, weights)}))
+    return [found.get(cell.label) or _prediction(cell) for cell in bench.cells]
 
 
 def _predict(cell: Cell, weights: Mapping[str, Array]) -> Prediction:

@@ -13,7 +13,8 @@ from flow_model import DATASET, MODEL, info
 from harness import registry
 from harness.cli import main
 from harness.data import load
-from harness.errors import UsageError
+from harness.errors import Interrupted, UsageError
+from harness.run import predict as module
 from harness.run.listener import Listener
 from harness.run.plan import make_plan
 from harness.run.predict import compare_logits, describe_predictions, predict, write_logits
@@ -111,6 +112,16 @@ def test_a_backend_that_fails_does_not_end_the_others_and_its_log_is_kept(tempor
     first, second = describe_predictions([broken, twin], load(DATASET))
     assert first["logits_difference"] is None
     assert second["logits_difference"] == 0.0, "the first that succeeded is the measure"
+
+
+def test_interrupted_it_leaves_nothing_behind(temporary, monkeypatch):
+    def interrupt(cell, weights):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_predict", interrupt)
+    with pytest.raises(Interrupted, match="interrupted"):
+        predicted("twin")
+    assert list(temporary.iterdir()) == []
 
 
 def test_images_of_another_size_are_refused_before_anything_starts(temporary):
