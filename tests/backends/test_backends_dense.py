@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from backends import torch_layers, torch_processor
-from backends.torch_source import torch_source
 from harness.spec import load_spec
 
 GRADIENTS = """
@@ -39,6 +38,14 @@ for slow in (False, True):
 """
 
 
+@pytest.fixture
+def torch():
+    """The backend's modules, imported only when a test runs: collecting imports no backend."""
+    from backends import torch_layers, torch_processor, torch_source
+
+    return SimpleNamespace(layers=torch_layers, processor=torch_processor, source=torch_source)
+
+
 @pytest.mark.parametrize(
     ("text", "is_slow"),
     [
@@ -46,27 +53,27 @@ for slow in (False, True):
         ("vendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R)\n", False),
     ],
 )
-def test_mkl_is_slow_on_processors_of_amd(tmp_path, monkeypatch, text, is_slow):
+def test_mkl_is_slow_on_processors_of_amd(torch, tmp_path, monkeypatch, text, is_slow):
     (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr(torch_processor, "CPUINFO", tmp_path / "cpuinfo")
-    assert torch_processor.mkl_is_slow.__wrapped__() is is_slow
+    monkeypatch.setattr(torch.processor, "CPUINFO", tmp_path / "cpuinfo")
+    assert torch.processor.mkl_is_slow.__wrapped__() is is_slow
 
 
-def test_where_the_system_has_no_such_file_it_is_asked_for_its_processor(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch_processor, "CPUINFO", tmp_path / "none")
-    monkeypatch.setattr(torch_processor.platform, "processor", lambda: "Family 26, AuthenticAMD")
-    assert torch_processor.mkl_is_slow.__wrapped__() is True
+def test_where_no_such_file_is_the_system_is_asked_for_its_processor(torch, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.processor, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(torch.processor.platform, "processor", lambda: "Family 26, AuthenticAMD")
+    assert torch.processor.mkl_is_slow.__wrapped__() is True
 
 
 @pytest.mark.parametrize("is_slow", [True, False])
-def test_large_dense_layers_go_to_onednn_where_mkl_is_slow(monkeypatch, is_slow):
-    monkeypatch.setattr(torch_layers, "mkl_is_slow", lambda: is_slow)
+def test_large_dense_layers_go_to_onednn_where_mkl_is_slow(torch, monkeypatch, is_slow):
+    monkeypatch.setattr(torch.layers, "mkl_is_slow", lambda: is_slow)
     spec = load_spec("mnist-1conv")
-    source = torch_source(spec, "", mixed=False)
+    source = torch.source.torch_source(spec, "", mixed=False)
     assert ("class Linear(nn.Linear)" in source) == is_slow
     assert ("self.dense1 = Linear(" in source) == is_slow
     assert "self.dense2 = nn.Linear(" in source, "too small to be worth it"
-    assert "class Linear" not in torch_source(spec, "", mixed=True)
+    assert "class Linear" not in torch.source.torch_source(spec, "", mixed=True)
 
 
 def test_either_way_it_is_the_same_network(tmp_path):
