@@ -84,6 +84,8 @@ LINEAR = '''class Linear(nn.Linear):
         if x.is_cpu and x.dtype == torch.float32 and not torch.compiler.is_compiling():
             return super().forward(x.to_mkldnn()).to_dense()
         return super().forward(x)'''
+# Layers whose backward pass does not need their output, which is a tensor of its own, no view.
+OVERWRITTEN = (Conv, Conv2DTranspose, Dense, BatchNorm, GroupNorm)
 LARGE = 2**16  # weights; below, to take oneDNN's layout and back costs more than it saves
 
 ACTIVATIONS: dict[str, tuple[str, ...]] = {  # the function, and what follows its input
@@ -98,6 +100,7 @@ ACTIVATIONS: dict[str, tuple[str, ...]] = {  # the function, and what follows it
     "sigmoid": ("torch.sigmoid",),
     "hard_swish": ("F.hardswish",),
 }
+IN_PLACE = ("relu", "relu6")  # whose gradient is known from their result
 
 
 def write_own_layers(write: SourceWriter, network: Network, mixed: bool) -> None:
@@ -189,7 +192,8 @@ def write_forward(
             if node.activation == "linear":
                 write(f"{start} {value}{narrow}", 2)
             else:
-                function, arguments = activation(node.activation, value, node)
+                may_overwrite = not _cut(node) and isinstance(node.layer, OVERWRITTEN)
+                function, arguments = activation(node.activation, value, node, may_overwrite)
                 write_call(write, f"{start} {function}", arguments, 2, end=narrow)
 
 
@@ -201,12 +205,19 @@ def _is_widened(node: Node) -> bool:
     return is_volume_pool or is_norm or node.activation == "softmax"
 
 
-def activation(kind: Activation, value: str, part: Part) -> tuple[str, list[str]]:
-    """Return the function, and its arguments."""
+def activation(
+    kind: Activation, value: str, part: Part, may_overwrite: bool = False
+) -> tuple[str, list[str]]:
+    """Return the function, and its arguments; where it may, it overwrites `value`.
+
+    That saves a tensor, and a way through the memory.
+    """
     if kind == "softmax":
         # NHWC's last axis is axis 1 of the NCHW shape that torch sees.
         return "F.softmax", [value, f"dim={1 if len(part.output_shape) > 1 else -1}"]
     function, *options = ACTIVATIONS[kind]
+    if may_overwrite and kind in IN_PLACE:
+        options = [*options, "inplace=True"]
     return function, [value, *options]
 
 

@@ -97,11 +97,22 @@ TRIALS = (
         rewrite=other_dense,
     ),
     Trial(
-        "torch-inplace",
+        "torch-copies",
         "torch",
-        "ReLU in place after the convolution",
-        "-2 %",
-        edits=[("F.relu(self.conv1(x))", "F.relu(self.conv1(x), inplace=True)")],
+        "ReLU after convolutions into a tensor of its own, not in place",
+        "+2.5 %",
+        edits=[("F.relu(self.conv1(x), inplace=True)", "F.relu(self.conv1(x))")],
+    ),
+    Trial(
+        "torch-copies-2conv",
+        "torch",
+        "ReLU after convolutions into a tensor of its own, not in place",
+        "+3 %",
+        model="mnist-2conv",
+        edits=[
+            ("F.relu(self.conv1(x), inplace=True)", "F.relu(self.conv1(x))"),
+            ("F.relu(self.conv2(x), inplace=True)", "F.relu(self.conv2(x))"),
+        ],
     ),
     Trial(
         "torch-pool-first",
@@ -110,8 +121,8 @@ TRIALS = (
         "-15 %",
         edits=[
             (
-                "        x = F.relu(self.conv1(x))\n        x = self.pool1(x)\n",
-                "        x = F.relu(self.pool1(self.conv1(x)))\n",
+                "        x = F.relu(self.conv1(x), inplace=True)\n        x = self.pool1(x)\n",
+                "        x = F.relu(self.pool1(self.conv1(x)), inplace=True)\n",
             )
         ],
     ),
@@ -151,6 +162,23 @@ TRIALS = (
         environment={"OMP_PROC_BIND": "close", "OMP_PLACES": "cores"},
     ),
     Trial("torch-huge", "torch", "huge pages for malloc", "-3 %", environment=HUGE_PAGES),
+    Trial(
+        "torch-huge-2conv",
+        "torch",
+        "huge pages for malloc",
+        "-2 %",
+        model="mnist-2conv",
+        environment=HUGE_PAGES,
+    ),
+    Trial(
+        "torch-huge-resnet",
+        "torch",
+        "huge pages for malloc",
+        "-2 %",
+        model="resnet-20",
+        environment=HUGE_PAGES,
+        rounds=10,
+    ),
     Trial(
         "flax-stock",
         "flax",

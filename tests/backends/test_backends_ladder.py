@@ -150,7 +150,10 @@ MORE = {
     ),
     "a shortcut forgotten": (
         "torch blocks",
-        ("x = self.se1(x)\n        return F.relu(x + shortcut)", "return F.relu(self.se1(x))"),
+        (
+            "x = self.se1(x)\n        return F.relu(x + shortcut, inplace=True)",
+            "return F.relu(self.se1(x))",
+        ),
         "forward: stage1.1.conv1 (evaluation)",
         "",
     ),

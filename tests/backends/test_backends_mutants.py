@@ -97,7 +97,7 @@ MUTANTS = {
     ),
     "a gradient where ReLU's input is zero": (
         "torch ties",
-        ("F.relu(self.conv1(x))", "self.conv1(x).clamp(min=0)"),
+        ("F.relu(self.conv1(x), inplace=True)", "self.conv1(x).clamp(min=0)"),
         "batch: gradient.conv1.bias",
     ),
     "gradient to all tied maxima": (
