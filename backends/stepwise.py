@@ -16,14 +16,20 @@ from unittest import mock
 from harness.spec import Address, Block, Network, Node, Part
 
 
-def layer_outputs(model: Any, network: Network, method: str, **arguments: Any) -> dict[str, Any]:
+def layer_outputs(
+    model: Any,
+    network: Network,
+    method: str,
+    keep: Callable[[Any], Any] = lambda value: value,
+    **arguments: Any,
+) -> dict[str, Any]:
     """Call `model.method(**arguments)` and return the output of every layer by its path.
 
     In generated sources a layer is a statement that assigns, and that names it, as `self.conv1`
     does, or a comment at the end of its line; several in a row may name the same one. What the
     last of them assigns is the layer's output. Blocks are objects of generated classes, whose
     methods run in the same way. So the outputs are those of the code that is timed, whatever has
-    become of it.
+    become of it. `keep` makes of an output what is returned of it, before the next statement runs.
 
     Raises:
         LookupError: a layer is not named in the body of its class.
@@ -35,7 +41,8 @@ def layer_outputs(model: Any, network: Network, method: str, **arguments: Any) -
     kinds = {type(owner) for owner, _ in owners}
 
     def run(function: Callable[..., Any], parts: Sequence[Part], given: dict[str, Any]) -> Any:
-        return _run(function, [part for part in parts if isinstance(part, Node)], given, record)
+        nodes = [part for part in parts if isinstance(part, Node)]
+        return _run(function, nodes, given, record, keep)
 
     def stepped(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Any, *values: Any, **named: Any) -> Any:
@@ -172,6 +179,7 @@ def _run(
     nodes: Sequence[Node],
     given: dict[str, Any],
     record: dict[str, Any],
+    keep: Callable[[Any], Any] = lambda value: value,
 ) -> Any:
     """Run the body of `function`, note the output of each of its own layers, return its value.
 
@@ -188,7 +196,7 @@ def _run(
         if reached + 1 < len(nodes) and _is_named(nodes[reached + 1].name, written):
             reached += 1
         if reached >= 0 and _is_named(nodes[reached].name, written):
-            record[nodes[reached].path] = scope[target]
+            record[nodes[reached].path] = keep(scope[target])
     missing = [node.path for node in nodes if node.path not in record]
     if missing:
         raise LookupError(f"{function.__qualname__} does not name the layers {missing}")

@@ -155,12 +155,13 @@ def _write_flow(
     write: SourceWriter, parts: Sequence[Part], target: str, source: str, mixed: bool
 ) -> None:
     """Write the statements that send `source` through the parts, and leave it as `target`."""
+    before = None
     for part in parts:
         if isinstance(part, Node):
-            write_forward(write, part, mixed, target, source)
+            write_forward(write, part, mixed, target, source, before)
         else:
             write(f"{target} = self.{part.name}({source})", 2)
-        source = target
+        source, before = target, part
 
 
 def _write_block(write: SourceWriter, block: Block, mixed: bool) -> None:

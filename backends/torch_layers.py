@@ -84,7 +84,7 @@ LINEAR = '''class Linear(nn.Linear):
         if x.is_cpu and x.dtype == torch.float32 and not torch.compiler.is_compiling():
             return super().forward(x.to_mkldnn()).to_dense()
         return super().forward(x)'''
-# Layers whose backward pass does not need their output, which is a tensor of its own, no view.
+# Layers whose backward pass does not need their output.
 OVERWRITTEN = (Conv, Conv2DTranspose, Dense, BatchNorm, GroupNorm)
 LARGE = 2**16  # weights; below, to take oneDNN's layout and back costs more than it saves
 
@@ -153,9 +153,17 @@ def _constant_weight(layer: BatchNorm | LayerNorm | GroupNorm, mixed: bool) -> s
 
 
 def write_forward(
-    write: SourceWriter, node: Node, mixed: bool, target: str = "x", source: str = "x"
+    write: SourceWriter,
+    node: Node,
+    mixed: bool,
+    target: str = "x",
+    source: str = "x",
+    before: Part | None = None,
 ) -> None:
-    """Write the lines of `forward` that apply the layer to `source` and leave it as `target`."""
+    """Write the lines of `forward` that apply the layer to `source` and leave it as `target`.
+
+    `before` is the part whose output `source` is, where that serves for nothing else.
+    """
     name, start = node.name, f"{target} ="
     narrow = ".bfloat16()" if mixed and _is_widened(node) else ""
     match node.layer:
@@ -180,7 +188,12 @@ def write_forward(
             is_noted = layer.function != "linear" and len(name + folded) <= WIDTH - 20
             write(f"{start} self.{name}({source}){folded if is_noted else ''}", 2)
         case ActivationLayer():
-            function, arguments = activation(node.activation, source, node)
+            may_overwrite = (
+                isinstance(before, Node)
+                and before.activation == "linear"
+                and _is_overwritable(before)
+            )
+            function, arguments = activation(node.activation, source, node, may_overwrite)
             write_call(write, f"{start} {function}", arguments, 2, comment=name, end=narrow)
         case layer:
             if not _is_padded_by_module(node) and not isinstance(layer, AvgPool):
@@ -192,9 +205,14 @@ def write_forward(
             if node.activation == "linear":
                 write(f"{start} {value}{narrow}", 2)
             else:
-                may_overwrite = not _cut(node) and isinstance(node.layer, OVERWRITTEN)
+                may_overwrite = _is_overwritable(node)
                 function, arguments = activation(node.activation, value, node, may_overwrite)
                 write_call(write, f"{start} {function}", arguments, 2, end=narrow)
+
+
+def _is_overwritable(node: Node) -> bool:
+    """Whether the layer's output may be overwritten: a tensor of its own, no view of another."""
+    return isinstance(node.layer, OVERWRITTEN) and not _cut(node)
 
 
 def _is_widened(node: Node) -> bool:

@@ -1,7 +1,7 @@
 """What the harness itself costs: python -m benchmarks.overhead
 
-Three tables, some minutes: how long it takes to start; the wall time of a run beside the sum of
-what it measured; a worker's speed beside that of the same generated source in a loop of its own.
+Three tables, some minutes: how long it takes to start; the wall time of a run beside its phases;
+a worker's speed beside that of the same generated source in a loop of its own.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import perf_counter, process_time, time
 from typing import Any
 
 import numpy as np
@@ -37,7 +40,17 @@ COLUMNS = (
     "backend pair block worker_seconds bare_seconds asked_seconds parent_cpu_seconds "
     "waiting_cpu_seconds"
 ).split()
-PHASES = ("compile", "warmup", "train", "validation", "test", "predict")
+PHASES = {  # as a run tells them, and what samples of them are called
+    "import": (),
+    "build": (),
+    "first step": ("compile",),
+    "reference": (),
+    "check": (),
+    "self-test": (),
+    "warm-up": ("warmup",),
+    "train": ("train", "validation", "test"),
+    "predict": ("predict",),
+}
 
 
 def main() -> None:
@@ -58,7 +71,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no backend {', '.join(unknown)}; there are: {', '.join(known)}")
     print(f"{heading()}\n\n{start_table()}\n", flush=True)
-    print(f"{run_table(options)}\n", flush=True)
+    print(f"{run_table()}\n", flush=True)
     print(worker_table(options, known))
 
 
@@ -207,40 +220,57 @@ def _answer(bare: subprocess.Popen[str], awaited: str = "", folder: Path | None 
     raise SystemExit(f"the bare loop ended\n{said}")
 
 
-def run_table(options: argparse.Namespace) -> str:
-    """Set the wall time of one run beside the sum of its phases, with one thread.
+def run_table() -> str:
+    """Set the wall time of the run that a new user starts beside its phases, as they are told.
 
-    With one thread all is done one after the other, imports too, so that a sum means something.
+    What was measured in a phase is that of `samples.csv`: of training, the blocks and evaluations.
     """
     with tempfile.TemporaryDirectory(prefix="overhead-") as name:
         out = Path(name) / "out"
-        command = ["run", "--backend", options.backend, "--model", options.model, "--no-limit"]
-        more = ["--dataset", "synthetic:28x28x1:10:8192", "--epochs", "3", "--seeds", "1"]
-        rest = ["--device", "cpu", "--threads", "1", "--quiet", "--out", str(out)]
-        wall = seconds_of([sys.executable, "-m", "harness", *command, *more, *rest])
-        rows = _read(out / "summary.csv")
-        samples = _read(out / "samples.csv")
-    parts = {
-        "import and build": sum(
-            float(row["import_seconds"]) + float(row["build_seconds"]) for row in rows
-        )
-    }
-    for phase in PHASES:
-        parts[phase] = sum(float(s["seconds"]) for s in samples if s["phase"] == phase)
-    parts["the rest: start, data, comparison with the reference, self-test, files"] = wall - sum(
-        parts.values()
-    )
-    lines = [(part, f"{seconds:.2f}", f"{100 * seconds / wall:.0f} %") for part, seconds in
-             parts.items() if seconds]  # fmt: skip
+        told, wall = _told([*"run --backend all --no-limit --out".split(), str(out)])
+        with (out / "samples.csv").open(newline="") as file:
+            samples = list(csv.DictReader(file))
+    began = told[0][0]
+    last = max(datetime.fromisoformat(sample["started_at"]).timestamp() for sample in samples)
+    times = [(moment, phase) for moment, phase in told if phase in PHASES]
+    seconds = dict.fromkeys(PHASES, 0.0)
+    for (begun, phase), (after, _) in pairwise([*times, (last, "")]):
+        seconds[phase] += after - begun
+    start, end = times[0][0] - began, began + wall - last
+    lines = [("start, data and plan", start, 0.0)]
+    for phase, kinds in PHASES.items():
+        measured = sum(float(s["seconds"]) for s in samples if s["phase"] in kinds)
+        lines.append((phase, seconds[phase], measured))
+    lines += [("after the last prediction: tables, report", end, 0.0), ("wall", wall, 0.0)]
     return table(
-        (f"`run` of {options.backend}, one thread", "seconds", "share"),
-        [*lines, ("wall", f"{wall:.2f}", "100 %")],
+        ("`run --backend all`", "seconds", "measured in it", "share of the wall time"),
+        [
+            (name, f"{took:.2f}", f"{measured:.2f}" if measured else "", f"{took / wall:.1%}")
+            for name, took, measured in lines
+        ],
     )
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+def _told(arguments: Sequence[str]) -> tuple[list[tuple[float, str]], float]:
+    """Run the harness; return what it told of its phases, each with its time, and wall seconds.
+
+    The first is when it was started. In seconds of the epoch, as those of `samples.csv`.
+    """
+    told, lines = [(time(), "")], []
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            told.append((time(), line.partition(" ")[2].strip()))
+            lines.append(line)
+    wall = time() - told[0][0]
+    if process.returncode:
+        raise SystemExit(f"the run ended with {process.returncode}\n{''.join(lines[-20:])}")
+    return told, wall
 
 
 def start_table(times: int = 7) -> str:
