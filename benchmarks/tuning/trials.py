@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+SMALL_PAGES = {"GLIBC_TUNABLES": ""}
 
 
 @dataclass(frozen=True)
@@ -161,24 +161,6 @@ TRIALS = (
         "0 %",
         environment={"OMP_PROC_BIND": "close", "OMP_PLACES": "cores"},
     ),
-    Trial("torch-huge", "torch", "huge pages for malloc", "-3 %", environment=HUGE_PAGES),
-    Trial(
-        "torch-huge-2conv",
-        "torch",
-        "huge pages for malloc",
-        "-2 %",
-        model="mnist-2conv",
-        environment=HUGE_PAGES,
-    ),
-    Trial(
-        "torch-huge-resnet",
-        "torch",
-        "huge pages for malloc",
-        "-2 %",
-        model="resnet-20",
-        environment=HUGE_PAGES,
-        rounds=10,
-    ),
     Trial(
         "flax-stock",
         "flax",
@@ -218,24 +200,6 @@ TRIALS = (
             )
         ],
     ),
-    Trial("flax-huge", "flax", "huge pages for malloc", "-3 %", environment=HUGE_PAGES),
-    Trial(
-        "flax-huge-resnet",
-        "flax",
-        "huge pages for malloc",
-        "-2 %",
-        model="resnet-20",
-        environment=HUGE_PAGES,
-        rounds=10,
-    ),
-    Trial(
-        "flax-huge-2conv",
-        "flax",
-        "huge pages for malloc",
-        "-2 %",
-        model="mnist-2conv",
-        environment=HUGE_PAGES,
-    ),
     Trial(
         "tensorflow-pool-first",
         "tensorflow",
@@ -271,29 +235,24 @@ TRIALS = (
         "+5 %",
         options={"environment": "stock"},
     ),
-    Trial("tensorflow-huge", "tensorflow", "huge pages for malloc", "-2 %", environment=HUGE_PAGES),
-    Trial(
-        "tensorflow-huge-resnet",
-        "tensorflow",
-        "huge pages for malloc",
-        "-2 %",
-        model="resnet-20",
-        environment=HUGE_PAGES,
-        rounds=10,
-    ),
-    Trial(
-        "tensorflow-huge-2conv",
-        "tensorflow",
-        "huge pages for malloc",
-        "-2 %",
-        model="mnist-2conv",
-        environment=HUGE_PAGES,
-    ),
     Trial(
         "keras-adam",
         "keras",
         "Keras's own Adam, a formula",
         "+8 %",
         edits=[("    def update_step(", "    def fused_update_step(")],
+    ),
+    *(
+        Trial(
+            f"{backend}-pages-{model}",
+            backend,
+            "malloc in pages of 4 KiB, not 2 MiB",
+            "+2 %",
+            model=model,
+            environment=SMALL_PAGES,
+            rounds=10 if model == "resnet-20" else 30,
+        )
+        for backend in ("torch", "flax", "tensorflow")
+        for model in ("mnist-1conv", "mnist-2conv", "resnet-20")
     ),
 )

@@ -6,13 +6,14 @@ from harness.run.environment import worker_environment
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ALLOCATOR = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+SWITCHES = ("GLIBC_TUNABLES", "TF_ENABLE_ONEDNN_OPTS")
 
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch):
     """Nothing set that the tests are about."""
-    others = "OMP_WAIT_POLICY KMP_BLOCKTIME TF_CPP_MIN_LOG_LEVEL TF_ENABLE_ONEDNN_OPTS".split()
-    for name in (*THREADS, *ALLOCATOR, *others):
+    others = "OMP_WAIT_POLICY KMP_BLOCKTIME TF_CPP_MIN_LOG_LEVEL".split()
+    for name in (*THREADS, *ALLOCATOR, *SWITCHES, *others):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -34,7 +35,7 @@ def test_idle_workers_sleep_and_share_the_gpu(name):
 
 def test_only_the_tuned_environment_sets_the_allocator_and_onednn():
     stock, tuned = worker_environment("stock", 1), worker_environment("tuned", 1)
-    assert set(tuned) - set(stock) == {*ALLOCATOR, "TF_ENABLE_ONEDNN_OPTS"}
+    assert set(tuned) - set(stock) == {*ALLOCATOR, *SWITCHES}
     assert all(int(tuned[name]) > 2**20 for name in ALLOCATOR)
     assert {name: tuned[name] for name in stock} == stock
 
