@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from itertools import pairwise
@@ -232,11 +232,8 @@ def run_table() -> str:
             samples = list(csv.DictReader(file))
     began = told[0][0]
     last = max(datetime.fromisoformat(sample["started_at"]).timestamp() for sample in samples)
-    times = [(moment, phase) for moment, phase in told if phase in PHASES]
-    seconds = dict.fromkeys(PHASES, 0.0)
-    for (begun, phase), (after, _) in pairwise([*times, (last, "")]):
-        seconds[phase] += after - begun
-    start, end = times[0][0] - began, began + wall - last
+    seconds = phase_seconds(told, last)
+    start, end = last - began - sum(seconds.values()), began + wall - last
     lines = [("start, data and plan", start, 0.0)]
     for phase, kinds in PHASES.items():
         measured = sum(float(s["seconds"]) for s in samples if s["phase"] in kinds)
@@ -249,6 +246,18 @@ def run_table() -> str:
             for name, took, measured in lines
         ],
     )
+
+
+def phase_seconds(told: Iterable[tuple[float, str]], last: float) -> dict[str, float]:
+    """Return how long each phase took: until another was told of, or until `last`.
+
+    `told` are lines with the time of each; those that begin no phase belong to the one before.
+    """
+    times = [(moment, phase) for moment, phase in told if phase in PHASES]
+    seconds = dict.fromkeys(PHASES, 0.0)
+    for (begun, phase), (after, _) in pairwise([*times, (last, "")]):
+        seconds[phase] += after - begun
+    return seconds
 
 
 def _told(arguments: Sequence[str]) -> tuple[list[tuple[float, str]], float]:

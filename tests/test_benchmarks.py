@@ -197,6 +197,18 @@ def test_the_cost_of_a_worker_is_a_ratio_over_pairs():
     assert (between, cpu, waiting) == ("2.00 ms", "0.10 %", "0.50 %")
 
 
+def test_a_phase_lasts_until_another_begins_and_lines_within_it_are_its_own():
+    told = [(10.0, ""), (12.0, "import"), (12.5, "import"), (15.0, "build"), (15.5, "train")]
+    told += [(17.0, "seed 0 epoch 1/1  4,471 images/s"), (20.0, "predict"), (21.5, "results")]
+    found = overhead.phase_seconds(told, last=21.0)
+    assert {phase: seconds for phase, seconds in found.items() if seconds} == {
+        "import": 3.0,
+        "build": 0.5,
+        "train": 4.5,
+        "predict": 1.0,
+    }
+
+
 def test_a_heading_names_machine_and_date():
     assert re.search(
         r"\d+ cores of .+ GiB, Python 3\.\d+\.\d+, \d{4}-\d\d-\d\d:$", markdown.heading()
