@@ -32,6 +32,7 @@ MODELS = (
     *("mnist-1conv", "lenet-5", "mnist-2conv", "squeezenet", "resnet-20", "wrn-16-4"),
     *("resnet-18", "resnet-50"),
 )
+LARGE = 10**9  # operations of an image's way forward; a network with more trains one epoch
 MODEL_BATCH = 16  # small, as all workers hold the activations of a ResNet-50 at once
 SIZES = (1_024, 4_096, 16_384, 65_536)
 
@@ -69,7 +70,10 @@ def points(axis: str, model: str) -> list[Point]:
         case "model":
             by_flops = sorted((infer(load_spec(name)).flops_per_image, name) for name in MODELS)
             fixed = (MODEL_BATCH, STEPS * MODEL_BATCH, cpus)
-            return [Point(axis, flops, name, *fixed) for flops, name in by_flops]
+            return [
+                Point(axis, flops, name, *fixed, epochs=1 if flops > LARGE else EPOCHS)
+                for flops, name in by_flops
+            ]
         case "threads":
             counts = sorted({1, 2, 4, 8, 16, cpus} & set(range(1, cpus + 1)))
             return [Point(axis, n, model, 128, 4096, n) for n in counts]
