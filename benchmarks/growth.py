@@ -1,9 +1,10 @@
 """How cost grows: python -m benchmarks.growth --axis batch,model,threads,dataset
 
-Along each axis, one run of the harness for each value, with all else alike: images per second in
+Along each axis, runs of the harness for each value, with all else alike: images per second in
 training by batch size, by the network's operations, by threads and by the size of the data set.
-Writes growth.csv, the rows of all summaries with axis and value, and growth.svg; prints a table.
-Run again with the same --out, it goes on where it ended.
+All points are run in one pass after the other, so that an hour's weather hits all alike; a point's
+figure is the median over passes. Writes growth.csv, the rows of all summaries with axis, value and
+pass, and growth.svg; prints tables, with the range. Run again with the same --out, it goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.kept import of_this_machine
@@ -32,7 +34,7 @@ MODELS = (
     *("mnist-1conv", "lenet-5", "mnist-2conv", "squeezenet", "resnet-20", "wrn-16-4"),
     *("resnet-18", "resnet-50"),
 )
-LARGE = 10**9  # operations of an image's way forward; a network with more trains one epoch
+LARGE = 10**9  # operations of an image's way forward; a network with more trains one epoch, once
 MODEL_BATCH = 16  # small, as all workers hold the activations of a ResNet-50 at once
 SIZES = (1_024, 4_096, 16_384, 65_536)
 
@@ -99,6 +101,7 @@ def main() -> None:
     parser.add_argument("--model", default="mnist-1conv", help="on the axes but `model`")
     parser.add_argument("--axis", default=",".join(AXES), help=f"of {', '.join(AXES)}, by commas")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--passes", type=int, default=3, help="over all points")
     parser.add_argument("--out", type=Path, default=Path("results/growth"))
     options = parser.parse_args()
     axes = options.axis.split(",")
@@ -106,18 +109,28 @@ def main() -> None:
         parser.error(f"no axis {', '.join(unknown)}; there are: {', '.join(AXES)}")
     of_this_machine(options.out)
     rows: list[dict[str, Any]] = []
-    for point in [point for axis in axes for point in points(axis, options.model)]:
-        print(f"{point.axis} {point.value:g}: {' '.join(point.options)}", file=sys.stderr)
-        rows += carry_out(point, options)
-        write(options.out, rows)
+    all_points = [point for axis in axes for point in points(axis, options.model)]
+    for number in range(1, options.passes + 1):
+        for point in all_points if number == 1 else filter(is_repeated, all_points):
+            print(
+                f"pass {number}, {point.axis} {point.value:g}: {' '.join(point.options)}",
+                file=sys.stderr,
+            )
+            rows += carry_out(point, number, options)
+            write(options.out, rows)
     print(f"{heading()}\n")
     for axis in axes:
         print(f"{axis_table(axis, rows)}\n")
 
 
-def carry_out(point: Point, options: argparse.Namespace) -> list[dict[str, Any]]:
+def is_repeated(point: Point) -> bool:
+    """Whether a point is run in every pass; large networks, which take long, are in the first."""
+    return point.axis != "model" or point.value <= LARGE
+
+
+def carry_out(point: Point, number: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Run it; return the rows of its summary, which it has even where a backend failed."""
-    out = options.out / f"{point.axis}-{point.value:g}"
+    out = options.out / f"{point.axis}-{point.value:g}-{number}"
     command = [sys.executable, "-m", "harness", "run", "--quiet"]
     if (out / JOURNAL).exists():  # what has ended is not trained again
         command += ["--resume", str(out)]
@@ -128,15 +141,14 @@ def carry_out(point: Point, options: argparse.Namespace) -> list[dict[str, Any]]
     if not (out / "summary.csv").exists():
         print(f"  no results: exit code {done.returncode}", file=sys.stderr)
         return []
-    return [
-        {"axis": point.axis, "value": point.value, **row} for row in read_rows(out / "summary.csv")
-    ]
+    keys = {"axis": point.axis, "value": point.value, "pass": number}
+    return [{**keys, **row} for row in read_rows(out / "summary.csv")]
 
 
 def write(out: Path, rows: list[dict[str, Any]]) -> None:
     """Write all rows so far, and the plot of them."""
     with (out / "growth.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["axis", "value", *SUMMARY_COLUMNS])
+        writer = csv.DictWriter(file, ["axis", "value", "pass", *SUMMARY_COLUMNS])
         writer.writeheader()
         writer.writerows(rows)
     panels = [
@@ -148,27 +160,39 @@ def write(out: Path, rows: list[dict[str, Any]]) -> None:
         write_svg(out / "growth.svg", panels)
 
 
-def lines_of(axis: str, rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Return points, value and images per second, by backend, and those of the machine's limit."""
-    lines: dict[str, list[tuple[float, float]]] = {}
+Found = dict[float, list[float]]  # by value, images per second of each pass
+
+
+def found_on(axis: str, rows: list[dict[str, Any]]) -> dict[str, Found]:
+    """Return what was found along an axis by backend, and as `limit` the machine's limit."""
+    lines: dict[str, Found] = {}
+    limit: Found = {}
     for row in rows:
         if row["axis"] != axis:
             continue
+        if row["limit_images_per_second"]:
+            limit[row["value"]] = [row["limit_images_per_second"]]
         if row["status"] == "ok" and row["train_images_per_second"]:
-            lines.setdefault(_label(row), []).append((row["value"], row["train_images_per_second"]))
-        limit = (row["value"], row["limit_images_per_second"])
-        if limit[1] and limit not in lines.setdefault("limit", []):
-            lines["limit"].append(limit)
-    return {name: found for name, found in lines.items() if found}
+            line = lines.setdefault(_label(row), {})
+            line.setdefault(row["value"], []).append(row["train_images_per_second"])
+    return {**lines, "limit": limit} if limit else lines
+
+
+def lines_of(axis: str, rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Return what is plotted of `found_on`: points, value and median images per second."""
+    lines = found_on(axis, rows)
+    return {
+        name: [(value, median(passes)) for value, passes in sorted(found.items())]
+        for name, found in lines.items()
+    }
 
 
 def axis_table(axis: str, rows: list[dict[str, Any]]) -> str:
     """Return images per second, a line for each value, a column for each backend."""
-    lines = lines_of(axis, rows)
-    values = sorted({value for found in lines.values() for value, _ in found})
-    by_name = {name: dict(found) for name, found in lines.items()}
+    lines = found_on(axis, rows)
+    values = sorted({value for found in lines.values() for value in found})
     cells = [
-        [f"{value:,.0f}", *(_figure(by_name[name].get(value)) for name in lines)]
+        [f"{value:,.0f}", *(_figure(found.get(value, [])) for found in lines.values())]
         for value in values
     ]
     return table((AXES[axis], *lines), cells)
@@ -178,8 +202,11 @@ def _label(row: dict[str, Any]) -> str:
     return f"{row['backend']}@{row['variant']}" if row["variant"] else str(row["backend"])
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
+def _figure(passes: list[float]) -> str:
+    if not passes:
+        return ""
+    spread = f" ({min(passes):,.0f} to {max(passes):,.0f})" if len(passes) > 1 else ""
+    return f"{median(passes):,.0f}{spread}"
 
 
 if __name__ == "__main__":

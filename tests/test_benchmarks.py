@@ -160,10 +160,32 @@ def test_growth_has_a_column_for_each_backend_and_the_limit_and_gaps_where_one_f
     rows = [row("torch", 1, 100.0), row("flax", 1, 200.0), row("torch", 8, 400.0)]
     rows += [row("flax", 8, None, status="crashed")]
     lines = growth.axis_table("batch", rows).splitlines()
-    assert lines[0] == "| images in a batch | torch | limit | flax |"
-    assert lines[2:] == ["| 1 | 100 | 5,000 | 200 |", "| 8 | 400 | 5,000 |  |"]
+    assert lines[0] == "| images in a batch | torch | flax | limit |"
+    assert lines[2:] == ["| 1 | 100 | 200 | 5,000 |", "| 8 | 400 |  | 5,000 |"]
     growth.write(tmp_path, [])
     assert not (tmp_path / "growth.svg").exists()
+
+
+def test_a_point_of_growth_is_the_median_of_its_passes_with_the_range():
+    rows = [row("torch", 1, speed, limit=None) for speed in (300.0, 100.0, 220.0)]
+    assert growth.axis_table("batch", rows).splitlines()[-1] == "| 1 | 220 (100 to 300) |"
+    assert growth.lines_of("batch", rows) == {"torch": [(1, 220.0)]}
+
+
+def test_growth_runs_all_points_in_each_pass_but_large_networks_once(monkeypatch, tmp_path, capsys):
+    asked = []
+    monkeypatch.setattr(growth, "of_this_machine", lambda out: None)
+    monkeypatch.setattr(
+        growth, "carry_out", lambda point, number, options: asked.append((point, number)) or []
+    )
+    arguments = ["growth", "--axis", "model,threads", "--passes", "2", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    growth.main()
+    models = [(point.model, number) for point, number in asked if point.axis == "model"]
+    assert models.count(("resnet-20", 1)) == models.count(("resnet-20", 2)) == 1
+    assert [number for model, number in models if model == "resnet-50"] == [1]
+    assert [number for _, number in asked] == sorted(number for _, number in asked)
+    assert "pass 2, threads" in capsys.readouterr().err
 
 
 def test_growth_goes_on_with_a_run_that_was_begun_and_begins_the_others(monkeypatch, tmp_path):
@@ -175,14 +197,14 @@ def test_growth_goes_on_with_a_run_that_was_begun_and_begins_the_others(monkeypa
     )
     options = SimpleNamespace(out=tmp_path, backend="torch", device="cpu")
     first, second, *_ = growth.points("batch", "mnist-1conv")
-    begun = tmp_path / "batch-1"
+    begun = tmp_path / "batch-1-3"
     begun.mkdir()
     (begun / "journal.jsonl").touch()
     for point in (first, second):
-        assert growth.carry_out(point, options) == [], "nothing was really run"
+        assert growth.carry_out(point, 3, options) == [], "nothing was really run"
     assert asked[0][-2:] == ["--resume", str(begun)]
     assert "--model" not in asked[0]
-    assert asked[1][-2:] == ["--out", str(tmp_path / "batch-4")]
+    assert asked[1][-2:] == ["--out", str(tmp_path / "batch-4-3")]
 
 
 def test_the_cost_of_a_worker_is_a_ratio_over_pairs():
