@@ -259,9 +259,8 @@ class TorchSession:
         """Run the forward pass statement by statement, within what the source has around it."""
         found: dict[str, Any] = {}
 
-        keep = self.torch.clone  # what comes next may overwrite it
-
         def forward(x: Any) -> Any:
+            keep = self.torch.clone  # the next statement may overwrite it
             found.update(layer_outputs(self.model, self.network, "forward", keep, x=x))
             return x
 

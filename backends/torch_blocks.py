@@ -180,7 +180,9 @@ def _write_block(write: SourceWriter, block: Block, mixed: bool) -> None:
             if block.activation == "linear":
                 write("return x + shortcut", 2)
             else:
-                function, arguments = activation(block.activation, "x + shortcut", block, True)
+                function, arguments = activation(
+                    block.activation, "x + shortcut", block, may_overwrite=True
+                )
                 write(f"return {function}({', '.join(arguments)})", 2)
         case "concat":
             names = [f"branch{n}" if branch else "x" for n, branch in enumerate(block.branches, 1)]
