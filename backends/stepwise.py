@@ -16,11 +16,15 @@ from unittest import mock
 from harness.spec import Address, Block, Network, Node, Part
 
 
+def _as_it_is(output: Any) -> Any:
+    return output
+
+
 def layer_outputs(
     model: Any,
     network: Network,
     method: str,
-    keep: Callable[[Any], Any] = lambda value: value,
+    keep: Callable[[Any], Any] = _as_it_is,
     **arguments: Any,
 ) -> dict[str, Any]:
     """Call `model.method(**arguments)` and return the output of every layer by its path.
@@ -73,7 +77,8 @@ def function_outputs(
     blocks = dict(block_addresses(network.parts))
 
     def run(function: Callable[..., Any], parts: Sequence[Part], given: dict[str, Any]) -> Any:
-        return _run(function, [part for part in parts if isinstance(part, Node)], given, record)
+        nodes = [part for part in parts if isinstance(part, Node)]
+        return _run(function, nodes, given, record, _as_it_is)
 
     def stepped(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*values: Any, **named: Any) -> Any:
@@ -179,7 +184,7 @@ def _run(
     nodes: Sequence[Node],
     given: dict[str, Any],
     record: dict[str, Any],
-    keep: Callable[[Any], Any] = lambda value: value,
+    keep: Callable[[Any], Any],
 ) -> Any:
     """Run the body of `function`, note the output of each of its own layers, return its value.
 

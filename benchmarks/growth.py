@@ -19,9 +19,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.kept import of_this_machine
-from benchmarks.markdown import heading, table
+from benchmarks.markdown import heading_of, table
 from benchmarks.plot import Panel, write_svg
-from harness.machine import available_cpus
+from harness.machine import available_cpus, describe_machine
 from harness.run.folder import SUMMARY_COLUMNS, read_rows
 from harness.run.journal import JOURNAL
 from harness.spec import infer, load_spec
@@ -118,7 +118,8 @@ def main() -> None:
             )
             rows += carry_out(point, number, options)
             write(options.out, rows)
-    print(f"{heading()}\n")
+    days = {row["started_at"][:10] for row in rows}
+    print(f"{heading_of(describe_machine(), days)}\n")
     for axis in axes:
         print(f"{axis_table(axis, rows)}\n")
 

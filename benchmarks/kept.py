@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.markdown import heading
+from benchmarks.markdown import heading_of
 from harness.machine import describe_machine
 
 
@@ -36,7 +36,9 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def show(path: Path, tables: Callable[[list[dict[str, str]]], str]) -> None:
-    """Print the tables that `tables` makes of the rows of a CSV file.
+    """Print the tables that `tables` makes of the rows of a CSV file, under where and when.
+
+    The machine is the folder's, and the days are those of the rows' `started_at`.
 
     Raises:
         SystemExit: there are no rows.
@@ -45,4 +47,6 @@ def show(path: Path, tables: Callable[[list[dict[str, str]]], str]) -> None:
     rows = read(path)
     if not rows:
         sys.exit(f"error: --out {path.parent}: nothing was measured. Try: without --table")
-    print(f"{heading()}\n\n{tables(rows)}")
+    machine = json.loads((path.parent / "machine.json").read_text(encoding="utf-8"))
+    days = {row["started_at"][:10] for row in rows if row.get("started_at")}
+    print(f"{heading_of(machine, days)}\n\n{tables(rows)}")

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from harness.machine import describe_machine
 
 
 def heading() -> str:
-    """Return one line: CPU, cores, memory, Python, date."""
-    facts = describe_machine()
+    """Return one line on this machine, today: CPU, cores, memory, Python, date."""
+    return heading_of(describe_machine(), [datetime.now(UTC).date().isoformat()])
+
+
+def heading_of(facts: Mapping[str, Any], days: Iterable[str]) -> str:
+    """Return such a line on the machine of `facts`, and of these days."""
     memory = facts["memory_bytes"] / 2**30
     cpu = f"{facts['cpus_available']} cores of {facts['cpu']} ({facts['cpu_generation']})"
-    today = datetime.now(UTC).date().isoformat()
-    return f"{cpu}, {memory:.0f} GiB, Python {facts['python']}, {today}:"
+    dates = span(days) or "date not kept"
+    return f"{cpu}, {memory:.0f} GiB, Python {facts['python']}, {dates}:"
+
+
+def span(days: Iterable[str]) -> str:
+    """Return the first of some dates and the last, or nothing where there is none."""
+    known = sorted(days)
+    return " to ".join(dict.fromkeys([*known[:1], *known[-1:]]))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

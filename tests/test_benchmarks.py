@@ -118,6 +118,24 @@ def test_recipes_are_measured_in_turns_and_gone_on_with_where_they_ended(monkeyp
     assert third.asked == []
 
 
+def test_tables_of_what_was_measured_before_name_its_machine_and_days(
+    monkeypatch, tmp_path, capsys
+):
+    recipes_of(monkeypatch, tmp_path, Recipes(2.0))
+    kept = json.loads((tmp_path / "machine.json").read_text())
+    (tmp_path / "machine.json").write_text(json.dumps({**kept, "cpu": "An Older One"}))
+    blocks = tmp_path / "blocks.csv"
+    header, *lines = blocks.read_text().splitlines()
+    days = ["2025-12-31T23:59:59+00:00", "2026-01-01T00:00:01+00:00"] * len(lines)
+    dated = [f"{line.rpartition(',')[0]},{day}" for line, day in zip(lines, days, strict=False)]
+    blocks.write_text("\n".join([header, *dated]) + "\n")
+    capsys.readouterr()
+    recipes_of(monkeypatch, tmp_path, Recipes(2.0), "--table")
+    head = capsys.readouterr().out.splitlines()[0]
+    assert "An Older One" in head
+    assert head.endswith(", 2025-12-31 to 2026-01-01:")
+
+
 def test_recipes_of_another_machine_are_not_gone_on_with(monkeypatch, tmp_path):
     (tmp_path / "machine.json").write_text('{"machine_key": "another"}')
     with pytest.raises(SystemExit, match=r"measured on another machine\. Try: another folder"):

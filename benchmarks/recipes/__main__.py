@@ -16,6 +16,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
@@ -30,7 +31,9 @@ from harness.output import append_rows
 from harness.run.environment import Environment
 from harness.spec import load_spec
 
-COLUMNS = "backend model environment pair block steps adapter_seconds recipe_seconds".split()
+COLUMNS = (
+    "backend model environment pair block steps adapter_seconds recipe_seconds started_at"
+).split()
 MODELS = ("mnist-1conv", "mnist-2conv", "resnet-20")
 GOALS = {  # tuned, on two cores of a CPU; all are to be 1 in the stock environment
     "torch": {"mnist-1conv": 2.0, "mnist-2conv": 1.4, "resnet-20": 1.3},
@@ -117,21 +120,29 @@ def carry_out(questions: Sequence[Question], options: argparse.Namespace) -> Non
                 if (question, pair) in done:
                     continue
                 folder, rows = places[question.model]
+                started_at = datetime.now(UTC).isoformat(timespec="seconds")
                 steps, own, recipe = measure(
                     *(infos[question.backend], question.environment, rows, folder),
                     *(options.blocks, options.block_seconds, pair),
                 )
-                append_rows(path, COLUMNS, _rows(question, pair, steps, own, recipe))
+                found = _rows(question, pair, steps, own, recipe, started_at)
+                append_rows(path, COLUMNS, found)
                 ratio = float(np.median(np.array(recipe) / np.array(own)))
                 print(f"pair {pair + 1}, {question}: {ratio:.2f}", file=sys.stderr, flush=True)
 
 
 def _rows(
-    question: Question, pair: int, steps: int, own: Sequence[float], recipe: Sequence[float]
+    question: Question,
+    pair: int,
+    steps: int,
+    own: Sequence[float],
+    recipe: Sequence[float],
+    started_at: str,
 ) -> list[dict[str, object]]:
     shared = (question.backend, question.model, question.environment, pair)
     blocks = enumerate(zip(own, recipe, strict=True))
-    return [dict(zip(COLUMNS, (*shared, n, steps, *both), strict=True)) for n, both in blocks]
+    rows = ((*shared, number, steps, *both, started_at) for number, both in blocks)
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
 def tables(rows: Iterable[Mapping[str, str]]) -> str:

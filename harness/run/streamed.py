@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.contract import Array, Floats, Integers, Session
 
-WINDOW_BYTES = 4 * 2**20  # of images: small beside memory, long beside handing it over
+WINDOW_BYTES = 16 * 2**20  # of images: small beside memory, long beside handing it over
 
 
 @dataclass
