@@ -2,8 +2,9 @@
 
 jaxlib 0.10 gives convolutions to YNNPACK, which computes those of training with one thread on
 many shapes: on two cores, twice the time of XLA's older ones, of which each uses all. Products and
-sums stay with it, as by default. Element-wise work does not: without the convolutions, jaxlib 0.10.2
-writes past the memory of such a fusion (predictions of wrn-16-4 end in "malloc(): invalid size").
+sums stay with it, as by default. Element-wise work does not: without the convolutions, jaxlib
+0.10.2 writes past the memory of such a fusion: predictions of wrn-16-4 end in "malloc(): invalid
+size".
 """
 
 from __future__ import annotations

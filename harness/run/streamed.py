@@ -21,6 +21,8 @@ from harness.contract import Array, Floats, Integers, Session
 
 WINDOW_BYTES = 16 * 2**20  # of images: small beside memory, long beside handing it over
 
+ROOM = 2  # times its size, for a file to stay in memory beside what else will want some
+
 
 @dataclass
 class Window:
@@ -116,7 +118,7 @@ class Ahead:
         import psutil
 
         mapping = cast("mmap.mmap | None", getattr(images, "_mmap", None))
-        fits = images.nbytes < psutil.virtual_memory().available
+        fits = ROOM * images.nbytes < psutil.virtual_memory().available
         self.mapping = None if fits or not hasattr(mapping, "madvise") else mapping
         if self.mapping is None:
             return
