@@ -20,7 +20,6 @@ import numpy as np
 from harness.contract import Array, Floats, Integers, Session
 
 WINDOW_BYTES = 16 * 2**20  # of images: small beside memory, long beside handing it over
-
 ROOM = 2  # times its size, for a file to stay in memory beside what else will want some
 
 
