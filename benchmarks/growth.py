@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.kept import of_this_machine
-from benchmarks.markdown import heading_of, table
+from benchmarks.markdown import days_of, heading_of, table
 from benchmarks.plot import Panel, write_svg
 from harness.machine import available_cpus, describe_machine
 from harness.run.folder import SUMMARY_COLUMNS, read_rows
@@ -118,8 +118,7 @@ def main() -> None:
             )
             rows += carry_out(point, number, options)
             write(options.out, rows)
-    days = {row["started_at"][:10] for row in rows}
-    print(f"{heading_of(describe_machine(), days)}\n")
+    print(f"{heading_of(describe_machine(), days_of(rows))}\n")
     for axis in axes:
         print(f"{axis_table(axis, rows)}\n")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.markdown import heading_of
+from benchmarks.markdown import days_of, heading_of
 from harness.machine import describe_machine
 
 
@@ -48,5 +48,4 @@ def show(path: Path, tables: Callable[[list[dict[str, str]]], str]) -> None:
     if not rows:
         sys.exit(f"error: --out {path.parent}: nothing was measured. Try: without --table")
     machine = json.loads((path.parent / "machine.json").read_text(encoding="utf-8"))
-    days = {row["started_at"][:10] for row in rows if row.get("started_at")}
-    print(f"{heading_of(machine, days)}\n\n{tables(rows)}")
+    print(f"{heading_of(machine, days_of(rows))}\n\n{tables(rows)}")

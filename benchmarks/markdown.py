@@ -11,20 +11,19 @@ from harness.machine import describe_machine
 
 def heading() -> str:
     """Return one line on this machine, today: CPU, cores, memory, Python, date."""
-    return heading_of(describe_machine(), [datetime.now(UTC).date().isoformat()])
+    return heading_of(describe_machine(), datetime.now(UTC).date().isoformat())
 
 
-def heading_of(facts: Mapping[str, Any], days: Iterable[str]) -> str:
+def heading_of(facts: Mapping[str, Any], days: str) -> str:
     """Return such a line on the machine of `facts`, and of these days."""
     memory = facts["memory_bytes"] / 2**30
     cpu = f"{facts['cpus_available']} cores of {facts['cpu']} ({facts['cpu_generation']})"
-    dates = span(days) or "date not kept"
-    return f"{cpu}, {memory:.0f} GiB, Python {facts['python']}, {dates}:"
+    return f"{cpu}, {memory:.0f} GiB, Python {facts['python']}, {days or 'date not kept'}:"
 
 
-def span(days: Iterable[str]) -> str:
-    """Return the first of some dates and the last, or nothing where there is none."""
-    known = sorted(days)
+def days_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the first and the last day on which rows were begun, nothing where none was kept."""
+    known = sorted(row["started_at"][:10] for row in rows if row.get("started_at"))
     return " to ".join(dict.fromkeys([*known[:1], *known[-1:]]))
 
 

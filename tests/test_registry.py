@@ -212,6 +212,13 @@ def test_only_what_runs_on_jax_is_tuned_by_flags_of_xla():
     assert tuned == {"flax", "keras@jax"}
 
 
+def test_element_wise_work_is_not_given_to_what_writes_past_its_memory():
+    """jaxlib 0.10.2 does on predictions of wrn-16-4, where convolutions are not given, too."""
+    (flags,) = {info.tuned["XLA_FLAGS"] for info in describe() if info.tuned}
+    kinds = flags.partition("=")[2].split(",")
+    assert kinds == ["LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", "LIBRARY_FUSION_TYPE_REDUCE"]
+
+
 def test_broken_plug_ins_do_not_hide_the_others(plugins):
     found = {info.label: info for info in describe()}
     assert "numpy" in found

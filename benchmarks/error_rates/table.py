@@ -15,7 +15,7 @@ from benchmarks.error_rates.in_turn import decisions_in_turn
 from benchmarks.error_rates.schedule import SAME, SLOWDOWNS
 from benchmarks.error_rates.series import DEFAULT, SHARP, Settings
 from benchmarks.kept import read
-from benchmarks.markdown import span
+from benchmarks.markdown import days_of
 from harness.verdict.paired import hodges_lehmann
 from harness.verdict.rates import clopper_pearson
 
@@ -64,7 +64,7 @@ def report(machines: Mapping[Path, Mapping[str, Any]], settings: Settings = STAN
 
 
 def _head(machine: Mapping[str, Any], decisions: Sequence[Row], pairs: Sequence[Row]) -> str:
-    days = span(row["started_at"][:10] for row in decisions) or "not yet"
+    days = days_of(decisions) or "not yet"
     failed = len({row["series"] for row in decisions if row["verdict"] in FAILURES})
     series = len({row["series"] for row in decisions})
     memory = round(int(machine["memory_bytes"]) / 2**30)
