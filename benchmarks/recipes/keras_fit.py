@@ -1,5 +1,7 @@
 """Keras: `compile` and `fit` on arrays."""
 
+from time import perf_counter
+
 import keras
 from keras import layers
 
@@ -62,6 +64,15 @@ MODELS = {"mnist-1conv": mnist_1conv, "mnist-2conv": mnist_2conv, "resnet-20": r
 OPTIMIZERS = {"resnet-20": lambda: keras.optimizers.SGD(0.01, momentum=0.9)}
 
 
+class Epoch(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:
+            self.started = perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds = perf_counter() - self.started
+
+
 class Training:
     def __init__(self, model, images, labels):
         optimizer = OPTIMIZERS.get(model, keras.optimizers.Adam)()
@@ -70,9 +81,16 @@ class Training:
         self.images, self.labels = images, labels
 
     def train(self, batches):
-        """One call of `fit` on the first images, as many as the batches have; it shuffles them."""
+        """One epoch of `fit` on the first images, as many as the batches have; it shuffles them.
+
+        Its `seconds` are from the first batch to the end of the epoch. What `fit` does before is
+        done once, and in tutorials for many epochs; after it, `fit` often waits for the thread by
+        which tf.data tunes itself, up to as long again as the epoch took.
+        """
         count, size = batches.size, batches.shape[1]
-        self.model.fit(self.images[:count], self.labels[:count], batch_size=size, verbose=0)
+        epoch = Epoch()
+        self.model.fit(self.images[:count], self.labels[:count], size, verbose=0, callbacks=[epoch])
+        self.seconds = epoch.seconds
 
 
 start = Training
