@@ -152,7 +152,7 @@ def write(out: Path, rows: list[dict[str, Any]]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     panels = [
-        Panel(f"Training by {AXES[axis]}", AXES[axis], "images/s", lines)
+        Panel(f"By {AXES[axis]}", AXES[axis], "images/s", lines)
         for axis in AXES
         if (lines := lines_of(axis, rows))
     ]

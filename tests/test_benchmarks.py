@@ -17,6 +17,8 @@ import pytest
 
 from benchmarks import growth, markdown, overhead, plot, soak
 from benchmarks.kept import read
+from benchmarks.recipes.backend import RecipeSession
+from benchmarks.recipes.measure import Side
 from benchmarks.tuning import __main__ as tuning
 from benchmarks.tuning.trials import TRIALS
 from harness.output import append_rows
@@ -70,6 +72,33 @@ def test_adapter_and_recipe_train_in_a_worker_each(tmp_path):
     assert float(row["recipe_seconds"]) > 0
     assert int(row["steps"]) >= 1
     assert re.search(r"\| torch \| \d+\.\d\d \(.* to .*\); 1\.3; \d+ \|", done.stdout)
+
+
+def test_a_recipe_may_have_a_clock_of_its_own():
+    class Fit:
+        def __init__(self, *given):
+            self.seconds = 1.5
+
+        def train(self, batches):
+            assert batches.shape == (3, 2)
+
+    class Loop(Fit):
+        def __init__(self, *given):
+            pass
+
+    class Worker:
+        def __init__(self, training):
+            self.session = RecipeSession(SimpleNamespace(start=training), load_spec("mnist-1conv"))
+            self.session.load(np.zeros((6, 28, 28, 1)), np.zeros(6, np.int64))
+
+        def ask(self, command, arrays, timeout):
+            losses = self.session.train(arrays["order"], arrays["rates"])
+            return {"seconds": 9.0}, {"losses": losses}
+
+    given = np.arange(6).reshape(3, 2), np.ones(3)
+    assert Side(Worker(Fit), is_recipe=True).train(*given) == pytest.approx(1.5)
+    assert Side(Worker(Loop), is_recipe=True).train(*given) == 9.0
+    assert Side(Worker(Fit), is_recipe=False).train(*given) == 9.0, "those are losses"
 
 
 class Recipes:

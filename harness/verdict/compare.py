@@ -14,7 +14,7 @@ from harness.run.figures import median_interval
 from harness.run.folder import TO_THE_END
 from harness.spec.start import typed_as
 from harness.verdict.accuracy import judge_accuracy
-from harness.verdict.files import CellKey, Run, RunCell, is_figure, read_side
+from harness.verdict.files import CellKey, Run, RunCell, is_figure, read_sides
 from harness.verdict.judge import ALPHA, Judgement, Limits, Verdict, judge, planned
 from harness.verdict.report import Finding, Report
 
@@ -70,12 +70,11 @@ def compare(
         UsageError: a place cannot be read, or holds no run; or there is no question left.
 
     """
-    before = read_side(old)
+    before, *sides = read_sides([old, *new])
     findings: dict[Question, Finding] = {}
     ratios: dict[Question, list[float]] = {}
     pairs: dict[Question, list[Pair]] = {}
-    for place in new:
-        after = read_side(place)
+    for place, after in zip(new, sides, strict=True):
         for key in dict.fromkeys(key for run in (*before, *after) for key in run):
             for measure in thresholds:
                 question = (str(place), key, measure)

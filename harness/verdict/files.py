@@ -7,17 +7,21 @@ import gc
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UsageError
+from harness.machine import available_cpus
 from harness.run.durable import whole_lines
 from harness.run.folder import TO_THE_END, open_table, read_rows
 from harness.sheets import plain_text
@@ -29,6 +33,7 @@ NEEDED = (
 NAMES = "run_id backend variant device phase".split()
 FIGURES = "seed round block images seconds".split()
 PHASES = ("train", "predict")
+LARGE = 32 * 2**20  # bytes of samples, from which on a process for each side is worth its start
 CHUNK = 20_000  # rows held as text at a time
 SEEDS, ROUNDS, BLOCKS = 1 << 24, 1 << 20, 1 << 16  # make one number of seed, round and call
 
@@ -137,6 +142,34 @@ def read_side(place: Path) -> list[Run]:
     return [runs[run_id] for run_id in sorted(runs)]
 
 
+def read_sides(places: Sequence[Path]) -> Iterable[list[Run]]:
+    """Return the runs at each of `places`, as `read_side` does; side by side where they are large.
+
+    Raises:
+        UsageError: see `read_side`.
+
+    """
+    if len(places) == 1 or available_cpus() == 1 or sum(map(_sample_bytes, places)) < LARGE:
+        return map(read_side, places)
+    several = ProcessPoolExecutor(
+        min(len(places), available_cpus()),
+        get_context("spawn"),
+        initializer=signal,
+        initargs=(SIGINT, SIG_IGN),  # which is for the one who asks
+    )
+    with several:
+        return several.map(read_side, places)
+
+
+def _sample_bytes(place: Path) -> int:
+    folder = place if place.is_dir() else place.parent
+    found = {
+        *folder.glob("samples.csv"),
+        *(folder.glob("*/samples.csv") if place == folder else ()),
+    }
+    return sum(path.stat().st_size for path in found)
+
+
 def _read_run(path: Path, runs: dict[str, Run]) -> None:
     rows = [row for row in read_rows(path) if row.get("status") != "skipped"]
     if not rows or (missing := [name for name in NEEDED if name not in rows[0]]):
@@ -165,8 +198,8 @@ def _read_samples(path: Path, cells: Mapping[tuple[str, ...], RunCell]) -> None:
         with open_table(path) as file, _without_collection():
             header = next(csv.reader(file), [])
             names, figures = ([header.index(n) for n in part] for part in (NAMES, FIGURES))
-            whole = whole_lines(file, len(header))
-            while lines := list(islice(whole, CHUNK)):
+            while lines := list(islice(file, CHUNK)):
+                lines[-1:] = whole_lines(lines[-1:], len(header))  # others have their end of line
                 for (*cell_name, phase), own in _by_cell(lines, names).items():
                     cell = cells.get(tuple(map(plain_text, cell_name)))
                     if cell is not None and phase in PHASES:

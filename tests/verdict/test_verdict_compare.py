@@ -10,6 +10,8 @@ import pytest
 from verdict_runs import write_run, write_runs
 
 from harness.cli import main
+from harness.errors import UsageError
+from harness.verdict import files
 from harness.verdict.compare import compare
 from harness.verdict.files import read_side
 
@@ -90,6 +92,23 @@ def test_the_ratio_is_paired_by_round(tmp_path):
     assert len(ratios) == 30, "three seeds of ten rounds that both have"
     expected = [math.log(b / a) for a, b in zip(_seconds(left), _seconds(right), strict=True)]
     assert np.allclose(np.sort(ratios), np.sort(expected))
+
+
+def test_large_results_are_read_side_by_side(tmp_path, monkeypatch):
+    old, new = write_run(tmp_path / "old"), write_run(tmp_path / "new", 1, step=0.011)
+    alone = compare(old, [new, old], TRAIN)
+    asked = []
+    monkeypatch.setattr(files, "LARGE", 0)
+    monkeypatch.setattr(files, "available_cpus", lambda: 2)
+    pool = files.ProcessPoolExecutor
+    monkeypatch.setattr(
+        files, "ProcessPoolExecutor", lambda *a, **k: asked.append(a) or pool(*a, **k)
+    )
+    assert compare(old, [new, old], TRAIN).findings == alone.findings
+    assert [workers for workers, _ in asked] == [2]
+    (new / "samples.csv").write_text("no,samples\n1,2\n")
+    with pytest.raises(UsageError, match="that a run wrote"):
+        compare(old, [new], TRAIN)
 
 
 def _seconds(folder):
