@@ -126,20 +126,23 @@ def read_side(place: Path) -> list[Run]:
         UsageError: there is no such file, or it is no summary.
 
     """
-    if place.is_dir():
-        found = [place / "summary.csv"] if (place / "summary.csv").exists() else None
-        summaries = found or sorted(place.glob("*/summary.csv"))
-        if not summaries:
-            raise UsageError(
-                f"{place} holds no summary.csv, nor does a folder in it. "
-                "Try: a folder that python -m harness run wrote"
-            )
-    else:
-        summaries = [place]
     runs: dict[str, Run] = {}
-    for path in summaries:
+    for path in _summaries(place):
         _read_run(path, runs)
     return [runs[run_id] for run_id in sorted(runs)]
+
+
+def _summaries(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return [place]
+    if (place / "summary.csv").exists():
+        return [place / "summary.csv"]
+    if found := sorted(place.glob("*/summary.csv")):
+        return found
+    raise UsageError(
+        f"{place} holds no summary.csv, nor does a folder in it. "
+        "Try: a folder that python -m harness run wrote"
+    )
 
 
 def read_sides(places: Sequence[Path]) -> Iterable[list[Run]]:
@@ -153,7 +156,7 @@ def read_sides(places: Sequence[Path]) -> Iterable[list[Run]]:
         return map(read_side, places)
     several = ProcessPoolExecutor(
         min(len(places), available_cpus()),
-        get_context("spawn"),
+        get_context("fork"),  # others run the main script anew, which may have no guard for that
         initializer=signal,
         initargs=(SIGINT, SIG_IGN),  # which is for the one who asks
     )
@@ -162,12 +165,8 @@ def read_sides(places: Sequence[Path]) -> Iterable[list[Run]]:
 
 
 def _sample_bytes(place: Path) -> int:
-    folder = place if place.is_dir() else place.parent
-    found = {
-        *folder.glob("samples.csv"),
-        *(folder.glob("*/samples.csv") if place == folder else ()),
-    }
-    return sum(path.stat().st_size for path in found)
+    found = [path.with_name("samples.csv") for path in _summaries(place)]
+    return sum(path.stat().st_size for path in found if path.is_file())
 
 
 def _read_run(path: Path, runs: dict[str, Run]) -> None:
